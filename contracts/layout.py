@@ -79,7 +79,7 @@ class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`live.json`: the live version, and the share of traffic each engine gets when the client names none."""
 
     live: int
-    routing: dict[str, float] = {"torchserve": 0.5, "tfserving": 0.5}
+    routing: dict[str, float] = msgspec.field(default_factory=lambda: {"torchserve": 0.5, "tfserving": 0.5})
 
     def __post_init__(self) -> None:
         if self.live < 1:

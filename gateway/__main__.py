@@ -1,0 +1,55 @@
+"""Run a gateway process: `python -m gateway`. Settings come from the environment (gateway.settings)."""
+
+import logging
+import signal
+import sys
+
+import uvicorn
+import uvloop
+
+from gateway.app import make_app, make_engines
+from gateway.settings import Settings
+
+DRAIN_TIMEOUT_S = 30
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; 0 when stopped by one, 1 when the gateway gave up by itself."""
+    gave_up = False
+
+    def stop() -> None:
+        nonlocal gave_up
+        gave_up = True
+        server.should_exit = True
+
+    config = uvicorn.Config(
+        make_app(settings, make_engines(settings), stop),
+        host=settings.host,
+        port=settings.http_port,
+        http="httptools",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
+    )
+    server = uvicorn.Server(config)
+    await server.serve()
+    return 1 if gave_up or not server.started else 0
+
+
+def main() -> int:
+    """Read the settings and serve; 2 when they are wrong."""
+    try:
+        settings = Settings()
+        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    except ValueError as error:  # pydantic's ValidationError is one
+        sys.stderr.write(f"the gateway's settings (TWINSERVE_… variables) are wrong: {error}\n")
+        return 2
+    # uvicorn drains on these and then raises them once more; being asked to stop is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    return uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

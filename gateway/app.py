@@ -1,0 +1,154 @@
+"""The composition root: makes every part, hands each what it needs, and owns the one background task."""
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version as installed_version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway import admin
+from gateway.core.batch_plan import BatchLimits
+from gateway.core.errors import ServingError
+from gateway.core.inference import Inference
+from gateway.core.keeper import Keeper, KeeperLimits
+from gateway.core.ports import Engine
+from gateway.core.router import Router
+from gateway.engines.tfserving import TfServing, TfServingAddress
+from gateway.engines.torchserve import TorchServe, TorchServeAddress
+from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.protocols import classify, oip_routes
+from gateway.protocols.exchange import Exchange, ExchangeLimits, error_response
+from gateway.protocols.oip import encode_error
+from gateway.repository import DirectoryRepository
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def make_engines(settings: Settings) -> tuple[Engine, ...]:
+    """The two engines, not yet connected; call it inside the event loop that will use them."""
+    repository = settings.repository.resolve()
+    torchserve = TorchServe(
+        TorchServeAddress(
+            inference_url=f"http://{settings.torchserve_host}:{settings.torchserve_inference_port}",
+            management_url=f"http://{settings.torchserve_host}:{settings.torchserve_management_port}",
+            key_file=settings.torchserve_key_file,
+            repository=repository,
+        )
+    )
+    tfserving = TfServing(
+        TfServingAddress(
+            target=f"{settings.tfserving_host}:{settings.tfserving_grpc_port}",
+            implementation=settings.tfserving_implementation,
+            repository=settings.tfserving_repository or repository,
+        )
+    )
+    return torchserve, tfserving
+
+
+def make_app(settings: Settings, engines: tuple[Engine, ...], stop: Callable[[], None]) -> FastAPI:
+    """Wire the gateway. `stop` ends the process; it is called when the background task dies. Raises OSError."""
+    metrics = Metrics()
+    router = Router(tuple(engine.name for engine in engines))
+    limits = KeeperLimits(
+        resident_versions=settings.resident_versions,
+        probe_interval_s=settings.probe_interval_s,
+        batch=BatchLimits(settings.batch_in_flight, settings.batch_rows, settings.queue_rows),
+    )
+    keeper = Keeper(engines, DirectoryRepository(settings.repository), router, metrics, limits)
+    inference = Inference(router, metrics, keeper.doubt)
+    exchange = Exchange(
+        inference,
+        router,
+        metrics,
+        ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s, settings.longest_timeout_s),
+    )
+    version = installed_version("twinserve")
+
+    # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
+    app: FastAPI = FastAPIOffline(title="twinserve", version=version, lifespan=_keep(keeper, stop))
+    app.include_router(oip_routes.make_router(exchange, router, keeper, version))
+    app.include_router(classify.make_router(exchange, settings.image_limit_pixels))
+    app.include_router(admin.make_router(keeper, engines, settings.read_admin_token()))
+    _add_metrics_route(app, metrics)
+    _add_error_handlers(app)
+    app.add_middleware(RequestIds)
+    return app
+
+
+def _keep(keeper: Keeper, stop: Callable[[], None]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    def notice_death(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the keeper died, so the gateway stops", exc_info=task.exception())
+            stop()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(keeper.run())
+        task.add_done_callback(notice_death)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await keeper.close()
+
+    return lifespan
+
+
+def _add_metrics_route(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", tags=["Prometheus"], summary="Metrics in the Prometheus text format")
+    async def exposition() -> Response:
+        return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ServingError)
+    async def serving_error(_: Request, error: ServingError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def routing_error(request: Request, error: HTTPException) -> Response:
+        message = f"{error.detail}: {request.method} {request.url.path[:200]}"
+        headers = {"Content-Type": "application/json", **(error.headers or {})}
+        return Response(encode_error(message), error.status_code, headers)
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> Response:
+        log.error("a bug answered 500", exc_info=error)
+        return Response(
+            encode_error("internal error; see the gateway's log"), 500, {"Content-Type": "application/json"}
+        )
+
+
+class RequestIds:
+    """Gives every answer an X-Request-Id: the client's own when it is a printable word, else a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

@@ -1,0 +1,182 @@
+"""The thin loop around batch_plan: owned by one version on one engine, so versions never mix in a batch.
+
+Rules: no timer and no task of its own while idle. The queue is bounded and refuses early. A request that was
+cancelled or ran out of time leaves the queue without touching its batch mates, and one that the engine refuses is
+tried alone, so that it fails alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from gateway.core.batch_plan import BatchLimits, Candidate, plan_batch
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError
+from gateway.core.messages import EngineBatch
+from gateway.core.ports import Engine, Events
+from gateway.core.tensors import Signature, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request's share of a batch, and where its time went (seconds)."""
+
+    outputs: Mapping[str, Tensor]
+    queue_s: float
+    upstream_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    inputs: Mapping[str, Tensor]
+    rows: int
+    stack_key: Hashable
+    deadline: float
+    since: float
+    future: asyncio.Future[Served]
+
+
+class Batcher:
+    """Batches the requests for one version on one engine."""
+
+    def __init__(
+        self, engine: Engine, model: str, version: int, signature: Signature, limits: BatchLimits, events: Events
+    ) -> None:
+        self._engine = engine
+        self._model = model
+        self._version = version
+        self._signature = signature
+        self._limits = limits
+        self._events = events
+        self._queue: deque[_Waiting] = deque()
+        self._queued_rows = 0
+        self._batches: set[asyncio.Task[None]] = set()
+
+    async def submit(self, inputs: Mapping[str, Tensor], rows: int, deadline: float) -> Served:
+        """Answer `rows` rows of checked inputs.
+
+        Raises Overloaded, DeadlineExceeded, EngineUnreachable, EngineFailed, EngineRejected.
+        """
+        loop = asyncio.get_running_loop()
+        if self._queued_rows + rows > self._limits.queue_rows and self._queue:
+            raise Overloaded(
+                f"the queue of {self._model} version {self._version} on {self._engine.name} is full: "
+                f"{self._queued_rows} of {self._limits.queue_rows} rows wait"
+            )
+        waiting = _Waiting(inputs, rows, self._stack_key(inputs), deadline, perf_counter(), loop.create_future())
+        self._queue.append(waiting)
+        self._count_queued(rows)
+        self._dispatch()
+        timer = loop.call_at(deadline, _expire, waiting.future)
+        try:
+            return await waiting.future
+        finally:
+            timer.cancel()
+
+    async def close(self) -> None:
+        """Wait for the batches that are out. Call once nothing is submitted any more."""
+        while self._batches:
+            await asyncio.wait(self._batches)
+
+    def _stack_key(self, inputs: Mapping[str, Tensor]) -> Hashable:
+        if not self._signature.is_batchable:
+            return object()  # equal to nothing else: each request is its own batch
+        return tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
+
+    def _dispatch(self) -> None:
+        while batch := self._take():
+            task = asyncio.get_running_loop().create_task(self._run(batch))
+            self._batches.add(task)
+            task.add_done_callback(self._batch_returned)
+
+    def _take(self) -> list[_Waiting]:
+        while self._queue and self._queue[0].future.done():
+            self._count_queued(-self._queue.popleft().rows)
+        alive = (w for w in self._queue if not w.future.done())
+        planned = plan_batch((Candidate(w.rows, w.stack_key) for w in alive), len(self._batches), self._limits)
+        batch: list[_Waiting] = []
+        while len(batch) < planned:
+            waiting = self._queue.popleft()
+            self._count_queued(-waiting.rows)
+            if not waiting.future.done():
+                batch.append(waiting)
+        return batch
+
+    def _count_queued(self, rows: int) -> None:
+        self._queued_rows += rows
+        self._events.queue_changed(self._engine.name, rows)
+
+    def _batch_returned(self, task: asyncio.Task[None]) -> None:
+        self._batches.discard(task)
+        self._dispatch()
+
+    async def _run(self, batch: Sequence[_Waiting]) -> None:
+        self._events.in_flight_changed(self._engine.name, len(batch))
+        try:
+            await self._answer(batch)
+        except ServingError as error:
+            if isinstance(error, EngineRejected) and len(batch) > 1:
+                for waiting in batch:
+                    await self._answer_alone(waiting)
+            else:
+                _fail(batch, error)
+        except BaseException as error:
+            # A bug or a cancellation: nobody may be left waiting for an answer that will not come.
+            _fail(batch, EngineFailed(f"the batch on {self._engine.name} broke off: {error!r}"))
+            raise
+        finally:
+            self._events.in_flight_changed(self._engine.name, -len(batch))
+
+    async def _answer_alone(self, waiting: _Waiting) -> None:
+        try:
+            await self._answer([waiting])
+        except ServingError as error:
+            _fail([waiting], error)
+
+    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+        started = perf_counter()  # the event loop's own clock may tick in whole milliseconds
+        inputs = _stack(batch)
+        rows = sum(waiting.rows for waiting in batch)
+        deadline = max(waiting.deadline for waiting in batch)
+        outputs = await self._engine.infer(EngineBatch(self._model, self._version, inputs, deadline))
+        broken = self._signature.find_broken_output(outputs, rows)
+        if broken:
+            raise EngineFailed(f"{self._engine.name} answered against the signature: {broken}")
+        upstream_s = perf_counter() - started
+        self._events.batch_done(self._engine.name, self._model, self._version, rows)
+        for waiting, share in zip(batch, _split(outputs, batch), strict=True):
+            if not waiting.future.done():
+                waiting.future.set_result(Served(share, started - waiting.since, upstream_s))
+
+
+def _stack(batch: Sequence[_Waiting]) -> Mapping[str, Tensor]:
+    if len(batch) == 1:
+        return batch[0].inputs
+    return {name: np.concatenate([waiting.inputs[name] for waiting in batch]) for name in batch[0].inputs}
+
+
+def _split(outputs: Mapping[str, Tensor], batch: Sequence[_Waiting]) -> list[Mapping[str, Tensor]]:
+    if len(batch) == 1:
+        return [outputs]
+    shares: list[Mapping[str, Tensor]] = []
+    start = 0
+    for waiting in batch:
+        end = start + waiting.rows
+        shares.append({name: tensor[start:end] for name, tensor in outputs.items()})
+        start = end
+    return shares
+
+
+def _fail(batch: Sequence[_Waiting], error: ServingError) -> None:
+    for waiting in batch:
+        if not waiting.future.done():
+            # Each its own instance: one raised in several tasks would mix their tracebacks.
+            waiting.future.set_exception(type(error)(error.message))
+
+
+def _expire(future: asyncio.Future[Served]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded("the deadline passed before an engine answered"))

@@ -1,0 +1,85 @@
+"""Everything that can go wrong with a request, said once.
+
+Rules: a message says what was expected and what came. No status code of any protocol appears here: each dialect
+has one table from these kinds to its own.
+"""
+
+
+class ServingError(Exception):
+    """A request cannot be answered. `outcome` is its label in metrics."""
+
+    outcome = "error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(ServingError):
+    """The client sent something that can never work; the same request must not be sent again."""
+
+    outcome = "invalid"
+
+
+class Unauthenticated(ServingError):
+    """The operator's token is missing or wrong."""
+
+    outcome = "unauthenticated"
+
+
+class NotFound(ServingError):
+    """No such model or version."""
+
+    outcome = "not_found"
+
+
+class TooLarge(ServingError):
+    """The body is over the limit."""
+
+    outcome = "too_large"
+
+
+class NotAnImage(ServingError):
+    """The bytes are not a picture in a supported format."""
+
+    outcome = "not_an_image"
+
+
+class Overloaded(ServingError):
+    """A queue is full; worth trying again in `retry_after_s` seconds."""
+
+    outcome = "overloaded"
+    retry_after_s = 1
+
+
+class Unavailable(ServingError):
+    """No engine can answer now; worth trying again in `retry_after_s` seconds."""
+
+    outcome = "unavailable"
+    retry_after_s = 1
+
+
+class DeadlineExceeded(ServingError):
+    """The client's time is over."""
+
+    outcome = "deadline"
+
+
+class EngineError(ServingError):
+    """An engine did not do what it was asked to."""
+
+    outcome = "engine_error"
+
+
+class EngineUnreachable(EngineError):
+    """The engine cannot be reached, or the connection broke: the engine itself is in doubt."""
+
+    outcome = "unavailable"
+
+
+class EngineFailed(EngineError):
+    """The engine answered with a failure of its own, or with something that is not the signature's."""
+
+
+class EngineRejected(EngineError):
+    """The engine refused this very batch (it would refuse it again); other batches are unaffected."""

@@ -1,0 +1,115 @@
+"""Which version on which engine answers a request.
+
+Rules: routing reads one immutable table, replaced whole by one assignment, so a request sees a change entirely or not
+at all. A lane is in the table only while its engine has its version ready. Must not know why the table changed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gateway.core.batcher import Batcher
+from gateway.core.errors import InvalidRequest, NotFound, Unavailable
+from gateway.core.leases import Leases
+from gateway.core.ports import ImageRecipe
+from gateway.core.tensors import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One version on one engine: its queue, and the holds on it."""
+
+    engine: str
+    batcher: Batcher
+    leases: Leases
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRoute:
+    """A version that can be asked for. No lanes: it is known, but no engine has it ready."""
+
+    version: int
+    signature: Signature
+    image: ImageRecipe | None
+    lanes: Mapping[str, Lane]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoute:
+    """A model: its versions, the live one, and each engine's share of the traffic that names no engine."""
+
+    name: str
+    live: int
+    weights: Mapping[str, float]
+    versions: Mapping[int, VersionRoute]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """All that routing knows. `engines` are the names a client may force."""
+
+    engines: tuple[str, ...]
+    models: Mapping[str, ModelRoute] = field(default_factory=dict)
+
+
+class Router:
+    """Resolves requests against the current table."""
+
+    def __init__(self, engines: tuple[str, ...]) -> None:
+        self.table = RoutingTable(engines)
+        self._turns: dict[str, dict[str, float]] = {}
+
+    def model(self, name: str) -> ModelRoute:
+        """Raises NotFound naming the models there are."""
+        route = self.table.models.get(name)
+        if route is None:
+            there = f"expected one of {sorted(self.table.models)}" if self.table.models else "no model is served yet"
+            raise NotFound(f"unknown model {name!r}: {there}")
+        return route
+
+    def version(self, name: str, version: int | None) -> VersionRoute:
+        """The version asked for, or the live one. Raises NotFound naming the versions there are."""
+        model = self.model(name)
+        route = model.versions.get(model.live if version is None else version)
+        if route is None:
+            known = sorted(model.versions)
+            raise NotFound(f"unknown version {version or model.live} of model {name!r}: expected one of {known}")
+        return route
+
+    def check_engine(self, name: str) -> None:
+        """Raises InvalidRequest naming the engines there are."""
+        if name not in self.table.engines:
+            raise InvalidRequest(f"unknown engine {name!r}: expected one of {list(self.table.engines)}")
+
+    def lanes(self, model: str, route: VersionRoute, forced: str | None) -> Iterator[Lane]:
+        """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others.
+
+        Raises Unavailable when there is none.
+        """
+        if forced is not None:
+            lane = route.lanes.get(forced)
+            if lane is None:
+                raise Unavailable(f"engine {forced} cannot answer for {model} version {route.version} now")
+            yield lane
+            return
+        if not route.lanes:
+            raise Unavailable(f"no engine can answer for {model} version {route.version} now")
+        first = self._next_turn(model, route)
+        yield route.lanes[first]
+        for name, lane in route.lanes.items():
+            if name != first:
+                yield lane
+
+    def _next_turn(self, model: str, route: VersionRoute) -> str:
+        """Smooth weighted round robin over the engines that are there: exact shares, evenly spread."""
+        if len(route.lanes) == 1:
+            return next(iter(route.lanes))
+        weights = self.table.models[model].weights
+        turns = self._turns.setdefault(model, {})
+        total = 0.0
+        for name in route.lanes:
+            weight = weights.get(name, 0.0)
+            turns[name] = turns.get(name, 0.0) + weight
+            total += weight
+        first = max(route.lanes, key=turns.__getitem__)
+        turns[first] -= total
+        return first

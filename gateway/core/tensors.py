@@ -1,0 +1,134 @@
+"""Named, typed, shaped tensors: what a model takes and gives.
+
+Rules: tensors are numpy arrays in row-major order; a signature is immutable; a request is checked against it once,
+before it is queued, so that nothing malformed ever reaches a batch. Must not know any wire format.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.core.errors import InvalidRequest
+
+Tensor = NDArray[Any]
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+"""numpy's dtype for each datatype of the Open Inference Protocol that twinserve carries."""
+
+DATATYPES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One named tensor; -1 in `shape` is a free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return DTYPES[self.datatype]
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of this shape fits: same rank, equal in every fixed dimension."""
+        return len(shape) == len(self.shape) and all(
+            want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.datatype}{list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives. When every tensor leads with a free dimension, that one counts rows to batch."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def is_batchable(self) -> bool:
+        return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
+
+    def input(self, name: str) -> TensorSpec:
+        """Raises InvalidRequest naming what the model takes."""
+        for spec in self.inputs:
+            if spec.name == name:
+                return spec
+        raise InvalidRequest(f"unexpected input {name!r}: expected {_names(self.inputs)}")
+
+    def check_inputs(self, inputs: Mapping[str, Tensor]) -> int:
+        """Return the number of rows (1 for a model that is not row-wise).
+
+        Raises InvalidRequest naming what was expected and what came.
+        """
+        for name, tensor in inputs.items():
+            _check_input(self.input(name), tensor)
+        missing = [spec for spec in self.inputs if spec.name not in inputs]
+        if missing:
+            raise InvalidRequest(f"missing input: expected {_names(missing)}, got {sorted(inputs) or 'no inputs'}")
+        if not self.is_batchable:
+            return 1
+        rows = {tensor.shape[0] for tensor in inputs.values()}
+        if len(rows) > 1:
+            raise InvalidRequest(f"inputs differ in rows: expected one first dimension, got {sorted(rows)}")
+        count = rows.pop()
+        if count == 0:
+            raise InvalidRequest("expected at least one row, got 0")
+        return int(count)
+
+    def check_requested(self, names: tuple[str, ...]) -> None:
+        """Raises InvalidRequest when the client asks for an output the model does not give."""
+        known = {spec.name for spec in self.outputs}
+        for name in names:
+            if name not in known:
+                raise InvalidRequest(f"unexpected output {name!r}: expected {_names(self.outputs)}")
+
+    def find_broken_output(self, outputs: Mapping[str, Tensor], rows: int) -> str | None:
+        """What an engine's answer has wrong, or None when it is as the signature says."""
+        for spec in self.outputs:
+            tensor = outputs.get(spec.name)
+            if tensor is None:
+                return f"no output {spec}, got {sorted(outputs)}"
+            if tensor.dtype != spec.dtype or not spec.admits(tensor.shape):
+                return f"expected output {spec}, got {DATATYPES.get(tensor.dtype, tensor.dtype)}{list(tensor.shape)}"
+            if self.is_batchable and tensor.shape[0] != rows:
+                return f"expected {rows} rows of {spec.name!r}, got {tensor.shape[0]}"
+        return None
+
+
+def count_elements(shape: tuple[int, ...]) -> int:
+    """Elements of a tensor of this shape, exact however large (Python integers do not overflow)."""
+    return math.prod(shape)
+
+
+def _check_input(spec: TensorSpec, tensor: Tensor) -> None:
+    if tensor.dtype != spec.dtype:
+        came = DATATYPES.get(tensor.dtype, str(tensor.dtype))
+        raise InvalidRequest(f"input {spec.name!r}: expected datatype {spec.datatype}, got {came}")
+    if not spec.admits(tensor.shape):
+        raise InvalidRequest(
+            f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 is any), got {list(tensor.shape)}"
+        )
+
+
+def _names(specs: tuple[TensorSpec, ...] | list[TensorSpec]) -> str:
+    return ", ".join(str(spec) for spec in specs)

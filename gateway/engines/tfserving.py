@@ -1,0 +1,229 @@
+"""TensorFlow Serving by gRPC: Predict, GetModelStatus, HandleReloadConfigRequest.
+
+Versions are pinned with the `specific` policy and the whole model list is sent every time, because a reload replaces
+all of it (TensorFlow Serving, model_servers/server_core.cc). Works the same against `tensorflow_model_server` and
+the embedded server.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from contracts.tfserving import (
+    AVAILABLE_STATE,
+    DATATYPE_NUMBERS,
+    END_STATE,
+    GET_MODEL_STATUS,
+    LOADING_STATES,
+    PREDICT,
+    RELOAD_CONFIG,
+    load_messages,
+)
+from gateway.core.errors import (
+    DeadlineExceeded,
+    EngineError,
+    EngineFailed,
+    EngineRejected,
+    EngineUnreachable,
+    ServingError,
+)
+from gateway.core.messages import EngineBatch
+from gateway.core.ports import Observed, VersionState
+from gateway.core.tensors import DATATYPES, DTYPES, Tensor
+
+CONTROL_TIMEOUT_S = 10.0
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A restarted engine should be found again within the probe interval, not after gRPC's default two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_FIELDS = {
+    "FP16": "half_val",
+    "FP32": "float_val",
+    "FP64": "double_val",
+    "INT8": "int_val",
+    "INT16": "int_val",
+    "INT32": "int_val",
+    "UINT8": "int_val",
+    "UINT16": "int_val",
+    "INT64": "int64_val",
+    "BOOL": "bool_val",
+    "UINT32": "uint32_val",
+    "UINT64": "uint64_val",
+}
+_DATATYPES = {number: name for name, number in DATATYPE_NUMBERS.items()}
+_REFUSED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TfServingAddress:
+    """Where TensorFlow Serving listens, what runs there, and the repository's path as that process sees it."""
+
+    target: str
+    implementation: str
+    repository: Path
+
+
+class TfServing:
+    """The engine `tfserving`. Made inside a running event loop, which its channel belongs to."""
+
+    name = "tfserving"
+
+    def __init__(self, address: TfServingAddress) -> None:
+        self.implementation = address.implementation
+        self._repository = address.repository
+        self._messages = load_messages()
+        self._channel = grpc.aio.insecure_channel(address.target, options=_OPTIONS)
+        self._predict = self._method(PREDICT, self._messages.PredictResponse)
+        self._status = self._method(GET_MODEL_STATUS, self._messages.GetModelStatusResponse)
+        self._reload = self._method(RELOAD_CONFIG, self._messages.ReloadConfigResponse)
+
+    def _method(self, path: str, response: Any) -> Callable[..., Awaitable[Any]]:
+        return self._channel.unary_unary(
+            path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+
+    async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
+        """See gateway.core.ports.Engine."""
+        request = self._messages.PredictRequest()
+        request.model_spec.name = batch.model
+        request.model_spec.version.value = batch.version
+        for name, tensor in batch.inputs.items():
+            encode_tensor(request.inputs[name], tensor)
+        timeout_s = batch.deadline - asyncio.get_running_loop().time()
+        if timeout_s <= 0:
+            raise DeadlineExceeded("the deadline had passed before tfserving was asked")
+        try:
+            response = await self._predict(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise _translate(error) from error
+        return {name: decode_tensor(proto) for name, proto in response.outputs.items()}
+
+    async def observe(self, models: frozenset[str]) -> Mapping[tuple[str, int], Observed]:
+        """See gateway.core.ports.Engine."""
+        observed: dict[tuple[str, int], Observed] = {}
+        for model in models:
+            request = self._messages.GetModelStatusRequest()
+            request.model_spec.name = model
+            try:
+                response = await self._status(request, timeout=CONTROL_TIMEOUT_S)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    continue
+                raise _control_error(error) from error
+            for status in response.model_version_status:
+                seen = _observed(status)
+                if seen is not None:
+                    observed[model, status.version] = seen
+        if not models:
+            await self._probe()
+        return observed
+
+    async def _probe(self) -> None:
+        """Reach the engine when there is no model to ask about."""
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), CONTROL_TIMEOUT_S)
+        except TimeoutError as error:
+            raise EngineUnreachable("tfserving does not accept a connection") from error
+
+    async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
+        """See gateway.core.ports.Engine."""
+        try:
+            response = await self._reload(self._reload_request(desired), timeout=CONTROL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            # A reload waits for newly named models to load; running out of time is not a refusal, `observe` will tell.
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return
+            raise _control_error(error) from error
+        if response.status.error_code:
+            raise EngineFailed(f"tfserving refused the model list: {response.status.error_message}")
+
+    def _reload_request(self, desired: Mapping[str, frozenset[int]]) -> Any:
+        request = self._messages.ReloadConfigRequest()
+        request.config.model_config_list.SetInParent()
+        for name in sorted(desired):
+            config = request.config.model_config_list.config.add()
+            config.name = name
+            config.base_path = str(self._repository / name)
+            config.model_platform = "tensorflow"
+            config.model_version_policy.specific.versions.extend(sorted(desired[name]))
+        return request
+
+    async def close(self) -> None:
+        """See gateway.core.ports.Engine."""
+        await self._channel.close()
+
+
+def encode_tensor(proto: Any, tensor: Tensor) -> None:
+    """Fill a tensorflow.TensorProto; the bytes are little-endian and row-major, as `tensor_content` wants them."""
+    proto.dtype = DATATYPE_NUMBERS[DATATYPES[tensor.dtype]]
+    for size in tensor.shape:
+        proto.tensor_shape.dim.add().size = size
+    proto.tensor_content = tensor.tobytes()
+
+
+def decode_tensor(proto: Any) -> Tensor:
+    """Read a tensorflow.TensorProto (tensorflow/core/framework/tensor.proto), typed values or `tensor_content`.
+
+    Raises EngineFailed when it is not one.
+    """
+    datatype = _DATATYPES.get(proto.dtype)
+    if datatype is None:
+        raise EngineFailed(f"tfserving answered with datatype number {proto.dtype}, which twinserve does not carry")
+    dtype = DTYPES[datatype]
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    try:
+        if proto.tensor_content:
+            return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+        values = getattr(proto, _FIELDS[datatype])
+        if datatype == "FP16":  # half_val carries the bit patterns
+            return np.array(values, np.uint16).view(np.float16).reshape(shape)
+        if len(values) == 1:  # one value stands for all elements
+            return np.full(shape, values[0], dtype)
+        return np.array(values, dtype).reshape(shape)
+    except ValueError as error:
+        raise EngineFailed(f"tfserving answered with a broken tensor: {error}") from error
+
+
+def _observed(status: Any) -> Observed | None:
+    if status.state in LOADING_STATES:
+        return Observed(VersionState.LOADING)
+    if status.state == AVAILABLE_STATE:
+        return Observed(VersionState.READY)
+    if status.state == END_STATE:
+        # END is kept for the life of the server: with an error the load failed, without one it was unloaded.
+        return Observed(VersionState.ERROR, status.status.error_message) if status.status.error_code else None
+    return Observed(VersionState.UNLOADING)
+
+
+def _translate(error: grpc.RpcError) -> ServingError:
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("tfserving did not answer before the deadline")
+    if code in _REFUSED:
+        return EngineRejected(f"tfserving refused the batch: {details}")
+    # NOT_FOUND: it lost a version that routing believed ready, as a restarted server has.
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.NOT_FOUND):
+        return EngineUnreachable(f"tfserving cannot answer: {details}")
+    return EngineFailed(f"tfserving failed ({code.name}): {details}")
+
+
+def _control_error(error: grpc.RpcError) -> EngineError:
+    translated = _translate(error)
+    if isinstance(translated, EngineError):
+        return translated
+    return EngineUnreachable(translated.message)

@@ -1,0 +1,218 @@
+"""TorchServe by REST: raw bytes to /predictions, the management API to hold versions.
+
+A batch is one request and so is one call of the handler (TorchServe's own batch size is 1, its delay 0): its body is
+a safetensors blob of the named inputs, the answer one of the outputs. Versions are always addressed explicitly, and
+workers are started asynchronously, because a synchronous registration blocks threads that inference shares.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from contracts.layout import TORCHSERVE_STORE, ModelPaths
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable
+from gateway.core.messages import EngineBatch
+from gateway.core.ports import Observed, VersionState
+from gateway.core.tensors import Tensor
+
+log = logging.getLogger(__name__)
+
+CONTROL_TIMEOUT_S = 10.0
+# How long a version may take from registration to its first ready worker before it counts as failed.
+LOAD_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class TorchServeAddress:
+    """Where TorchServe listens, the file with its tokens, and the repository as this process sees it."""
+
+    inference_url: str
+    management_url: str
+    key_file: Path
+    repository: Path
+
+
+class _Worker(msgspec.Struct):
+    status: str
+
+
+class _Description(msgspec.Struct):
+    """One entry of GET /models/{model}/all."""
+
+    modelVersion: str  # noqa: N815  the name is TorchServe's
+    workers: list[_Worker] = []
+
+
+class TorchServe:
+    """The engine `torchserve`. Made inside a running event loop, which its connections belong to."""
+
+    name = "torchserve"
+    implementation = "torchserve"
+
+    def __init__(self, address: TorchServeAddress) -> None:
+        self._address = address
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
+        self._tokens: dict[str, str] = {}
+        self._registered_at: dict[tuple[str, int], float] = {}
+
+    async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
+        """See gateway.core.ports.Engine."""
+        timeout_s = batch.deadline - asyncio.get_running_loop().time()
+        if timeout_s <= 0:
+            raise DeadlineExceeded("the deadline had passed before torchserve was asked")
+        body = safetensors.save({name: np.ascontiguousarray(tensor) for name, tensor in batch.inputs.items()})
+        url = f"{self._address.inference_url}/predictions/{batch.model}/{batch.version}"
+        status, answer = await self._ask("inference", "POST", url, timeout_s, body)
+        if status != 200:
+            raise _translate(status, answer)
+        try:
+            return safetensors.load(answer)
+        except SafetensorError as error:
+            raise EngineFailed(f"torchserve answered with something that is no tensors: {error}") from error
+
+    async def observe(self, models: frozenset[str]) -> Mapping[tuple[str, int], Observed]:
+        """See gateway.core.ports.Engine."""
+        observed: dict[tuple[str, int], Observed] = {}
+        if not models:
+            await self._manage("GET", "/models")
+        for model in models:
+            for description in await self._describe(model):
+                version = int(description.modelVersion)
+                observed[model, version] = self._judge(model, version, description)
+        return observed
+
+    async def _describe(self, model: str) -> list[_Description]:
+        status, answer = await self._manage("GET", f"/models/{model}/all")
+        if status == 404:
+            return []
+        if status != 200:
+            raise EngineFailed(f"torchserve does not describe {model}: {_message(answer)}")
+        return msgspec.json.decode(answer, type=list[_Description])
+
+    def _judge(self, model: str, version: int, description: _Description) -> Observed:
+        now = asyncio.get_running_loop().time()
+        since = self._registered_at.setdefault((model, version), now)
+        if any(worker.status == "READY" for worker in description.workers):
+            return Observed(VersionState.READY)
+        if now - since > LOAD_TIMEOUT_S:
+            return Observed(VersionState.ERROR, f"no worker became ready in {LOAD_TIMEOUT_S:g} s; see its log")
+        return Observed(VersionState.LOADING)
+
+    async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
+        """See gateway.core.ports.Engine."""
+        for model, versions in desired.items():
+            there = {int(description.modelVersion) for description in await self._describe(model)}
+            for version in sorted(versions - there):
+                await self._register(model, version)
+            if there - versions:
+                await self._unregister(model, sorted(there - versions), keep=max(versions))
+
+    async def _register(self, model: str, version: int) -> None:
+        archive = self._link_archive(model, version)
+        query = (
+            f"url={archive}&model_name={model}&batch_size=1&max_batch_delay=0&initial_workers=1&synchronous=false"
+            f"&response_timeout=120&startup_timeout={LOAD_TIMEOUT_S:.0f}"
+        )
+        self._registered_at[model, version] = asyncio.get_running_loop().time()
+        status, answer = await self._manage("POST", f"/models?{query}")
+        # 409: another gateway process registered it first, which is as good.
+        if status not in (200, 202, 409):
+            raise EngineFailed(f"torchserve refused {model} version {version}: {_message(answer)}")
+
+    def _link_archive(self, model: str, version: int) -> str:
+        """Give the archive a name of its own in the model store, where TorchServe takes plain file names only."""
+        store = self._address.repository / TORCHSERVE_STORE
+        archive = ModelPaths(self._address.repository, model).version(version).archive
+        name = f"{model}-{version}.mar"
+        try:
+            store.mkdir(exist_ok=True)
+            if not os.path.lexists(store / name):
+                (store / name).symlink_to(os.path.relpath(archive, store))
+        except FileExistsError:
+            log.debug("another gateway process made the link %s", name)
+        except OSError as error:
+            raise EngineFailed(f"cannot link {archive} into the model store: {error}") from error
+        return name
+
+    async def _unregister(self, model: str, versions: list[int], keep: int) -> None:
+        """The policy asks for this only when no request holds these versions: TorchServe does not drain."""
+        await self._manage("PUT", f"/models/{model}/{keep}/set-default")  # the default version cannot be removed
+        for version in versions:
+            self._registered_at.pop((model, version), None)
+            status, answer = await self._manage("DELETE", f"/models/{model}/{version}")
+            if status not in (200, 404):
+                raise EngineFailed(f"torchserve did not unload {model} version {version}: {_message(answer)}")
+
+    async def close(self) -> None:
+        """See gateway.core.ports.Engine."""
+        await self._session.close()
+
+    async def _manage(self, method: str, path: str) -> tuple[int, bytes]:
+        url = self._address.management_url + path
+        try:
+            return await self._ask("management", method, url, CONTROL_TIMEOUT_S)
+        except DeadlineExceeded as error:
+            raise EngineUnreachable("torchserve's management API does not answer") from error
+
+    async def _ask(
+        self, kind: str, method: str, url: str, timeout_s: float, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """One call; once more with fresh tokens when a restarted TorchServe no longer knows ours."""
+        token = self._tokens.get(kind) or self._read_token(kind)
+        status, answer = await self._call(token, method, url, timeout_s, body)
+        if status == 400 and b"InvalidKeyException" in answer:
+            fresh = self._read_token(kind)
+            if fresh != token:
+                status, answer = await self._call(fresh, method, url, timeout_s, body)
+        return status, answer
+
+    async def _call(self, token: str, method: str, url: str, timeout_s: float, body: bytes | None) -> tuple[int, bytes]:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._session.request(method, url, data=body, headers=headers, timeout=timeout) as response:
+                return response.status, await response.read()
+        except TimeoutError as error:
+            raise DeadlineExceeded("torchserve did not answer before the deadline") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable(f"torchserve cannot be reached: {error}") from error
+
+    def _read_token(self, kind: str) -> str:
+        try:
+            token = json.loads(self._address.key_file.read_bytes())[kind]["key"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EngineUnreachable(f"torchserve has written no tokens to {self._address.key_file} yet") from error
+        self._tokens[kind] = str(token)
+        return self._tokens[kind]
+
+
+def _translate(status: int, answer: bytes) -> Exception:
+    """TorchServe's status codes, from its frontend's exception classes and our handler."""
+    message = f"torchserve answered {status}: {_message(answer)}"
+    if b"InvalidKeyException" in answer:  # it restarted, and has not written its new tokens yet
+        return EngineUnreachable(message)
+    if status == 400:
+        return EngineRejected(message)
+    # 404: it lost a version that routing believed ready; 503 without a worker; 500 'Worker died.'
+    if status == 404 or (status in (500, 503) and (b"no worker" in answer or b"Worker died" in answer)):
+        return EngineUnreachable(message)
+    return EngineFailed(message)
+
+
+def _message(answer: bytes) -> str:
+    try:
+        document: Any = json.loads(answer)
+        return str(document["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer[:200].decode("utf-8", "replace")

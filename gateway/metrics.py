@@ -1,0 +1,91 @@
+"""Prometheus metrics, named alike for both engines; the names and buckets are part of the published contract."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from gateway.core.ports import VersionState
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# 0.25 ms to 10 s in steps of 1.4: a quantile read from the buckets is off by at most 20 %.
+LATENCY_BUCKETS_S = (*(round(0.00025 * 1.4**i, 7) for i in range(32)), 10.0)
+ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+
+class Metrics:
+    """Counts for the core (gateway.core.ports.Events) and for the protocols."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        version = ("model", "version")
+        request = (*version, "engine", "protocol")
+
+        def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+            return Counter(f"twinserve_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+            return Gauge(f"twinserve_{name}", text, labels, registry=registry)
+
+        def histogram(
+            name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = LATENCY_BUCKETS_S
+        ) -> Histogram:
+            return Histogram(f"twinserve_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self._requests = counter("requests_total", "Requests by how they ended", (*request, "outcome"))
+        self._seconds = histogram("request_seconds", "From first byte in to last byte out, answered requests", request)
+        self._stages = histogram("stage_seconds", "Where an answered request spent it", ("engine", "version", "stage"))
+        self._batch_rows = histogram("batch_rows", "Rows in an engine call", ("engine", "version"), ROW_BUCKETS)
+        self._rows = counter("rows_total", "Rows answered by engines", (*version, "engine"))
+        self._in_flight = gauge("inflight", "Requests an engine is working on", ("engine",))
+        self._queue_rows = gauge("queue_rows", "Rows waiting for an engine", ("engine",))
+        self._engine_up = gauge("engine_up", "1 while the engine answers probes", ("engine", "implementation"))
+        self._version_state = gauge("version_state", "1 for the state it is in", (*version, "engine", "state"))
+        self._accepted = counter("ledger_accepted_total", "Requests taken on", version)
+        self._answered = counter("ledger_answered_total", "Requests answered", version)
+        self._failed = counter("ledger_failed_total", "Requests failed, cancelled or out of time", version)
+
+    def exposition(self) -> bytes:
+        """The current values in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+    # -- gateway.core.ports.Events
+
+    def accepted(self, model: str, version: int) -> None:
+        self._accepted.labels(model, version).inc()
+
+    def answered(self, model: str, version: int) -> None:
+        self._answered.labels(model, version).inc()
+
+    def failed(self, model: str, version: int) -> None:
+        self._failed.labels(model, version).inc()
+
+    def batch_done(self, engine: str, model: str, version: int, rows: int) -> None:
+        self._batch_rows.labels(engine, version).observe(rows)
+        self._rows.labels(model, version, engine).inc(rows)
+
+    def in_flight_changed(self, engine: str, requests: int) -> None:
+        self._in_flight.labels(engine).inc(requests)
+
+    def queue_changed(self, engine: str, rows: int) -> None:
+        self._queue_rows.labels(engine).inc(rows)
+
+    def engine_seen(self, engine: str, implementation: str, is_up: bool) -> None:
+        self._engine_up.labels(engine, implementation).set(is_up)
+
+    def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
+        for known in VersionState:
+            self._version_state.labels(model, version, engine, known.value).set(known is state)
+
+    # -- gateway.protocols.exchange.RequestEvents
+
+    def request_answered(
+        self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
+    ) -> None:
+        self._requests.labels(model, version, engine, protocol, "ok").inc()
+        self._seconds.labels(model, version, engine, protocol).observe(stages_s["total"])
+        for stage, seconds in stages_s.items():
+            self._stages.labels(engine, version, stage).observe(seconds)
+
+    def request_failed(self, model: str, version: str, protocol: str, outcome: str) -> None:
+        self._requests.labels(model, version, "", protocol, outcome).inc()

@@ -1,0 +1,170 @@
+"""One HTTP exchange of any dialect: read within limits, decode, infer, encode, measure, or say what went wrong.
+
+Rules: a dialect brings a codec and nothing else; headers, deadlines, errors and events are the same for all of them.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.core.errors import InvalidRequest, NotFound, ServingError, TooLarge
+from gateway.core.inference import Inference
+from gateway.core.messages import InferAnswer, InferRequest
+from gateway.core.router import Router, VersionRoute
+from gateway.core.tensors import Tensor
+from gateway.protocols.http_status import headers_of, status_of
+from gateway.protocols.oip import encode_error
+
+log = logging.getLogger(__name__)
+
+_LONGEST_VERSION_DIGITS = 18
+
+
+class RequestEvents(Protocol):
+    """Whoever counts requests. Neither method raises."""
+
+    def request_answered(
+        self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
+    ) -> None:
+        """A request was answered; `stages_s` has decode, queue, upstream, encode and total."""
+
+    def request_failed(self, model: str, version: str, protocol: str, outcome: str) -> None:
+        """A request was refused or failed; model and version are empty unless they exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeLimits:
+    """What a client may ask for."""
+
+    body_bytes: int
+    default_timeout_s: float
+    longest_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a codec made of a body: the tensors, and how the client wants them answered."""
+
+    inputs: dict[str, Tensor]
+    encode: Callable[[InferAnswer], tuple[bytes, dict[str, str]]]
+    outputs: tuple[str, ...] = ()
+    engine: str | None = None
+    timeout_s: float | None = None
+
+
+class Codec(Protocol):
+    """A dialect: how its bodies become tensors. `protocol` is its label in metrics."""
+
+    protocol: str
+
+    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
+        """Raises InvalidRequest, NotAnImage, TooLarge."""
+
+
+class Exchange:
+    """Runs inference exchanges over HTTP."""
+
+    def __init__(self, inference: Inference, router: Router, events: RequestEvents, limits: ExchangeLimits) -> None:
+        self._inference = inference
+        self._router = router
+        self._events = events
+        self._limits = limits
+
+    async def run(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
+        """Answer one inference request, with a response for every error of the core."""
+        try:
+            return await self._answer(codec, request, model, version)
+        except ServingError as error:
+            self._count_failure(codec, model, version, error.outcome)
+            return error_response(error)
+        except (ClientDisconnect, asyncio.CancelledError):
+            self._count_failure(codec, model, version, "cancelled")
+            raise
+
+    async def _answer(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
+        started = time.perf_counter()
+        arrived = asyncio.get_running_loop().time()
+        route = self._router.version(model, parse_version(model, version))
+        body = await read_body(request, self._limits.body_bytes)
+        question = await codec.decode(body, request, route)
+        timeout_s = min(question.timeout_s or self._limits.default_timeout_s, self._limits.longest_timeout_s)
+        asked = InferRequest(
+            model=model,
+            version=route.version,
+            inputs=question.inputs,
+            deadline=arrived + timeout_s,
+            engine=_choose_engine(request.headers, question.engine),
+            outputs=question.outputs,
+        )
+        decoded = time.perf_counter()
+        answer = await self._inference.infer(asked)
+        answered = time.perf_counter()
+        content, headers = question.encode(answer)
+        finished = time.perf_counter()
+        stages_s = {
+            "decode": decoded - started,
+            "queue": answer.queue_s,
+            "upstream": answer.upstream_s,
+            "encode": finished - answered,
+            "total": finished - started,
+        }
+        self._events.request_answered(model, answer.version, answer.engine, codec.protocol, stages_s)
+        headers["X-Engine"] = answer.engine
+        headers["X-Model-Version"] = str(answer.version)
+        headers["Server-Timing"] = ", ".join(f"{name};dur={s * 1000:.3f}" for name, s in stages_s.items())
+        return Response(content, headers=headers)
+
+    def _count_failure(self, codec: Codec, model: str, version: str | None, outcome: str) -> None:
+        """Only names that exist become labels: a client must not be able to grow the metrics."""
+        try:
+            route = self._router.version(model, parse_version(model, version))
+            self._events.request_failed(model, str(route.version), codec.protocol, outcome)
+        except NotFound:
+            self._events.request_failed("", "", codec.protocol, outcome)
+
+
+def error_response(error: ServingError) -> Response:
+    """The response for an error of the core, in the shape of the Open Inference Protocol."""
+    status = status_of(error)
+    if status >= 500:
+        log.warning("answered %d: %s", status, error.message)
+    headers = {"Content-Type": "application/json", **headers_of(error)}
+    return Response(encode_error(error.message), status, headers)
+
+
+def parse_version(model: str, version: str | None) -> int | None:
+    """The version in a path. Raises NotFound: what is no positive integer is the name of no version."""
+    if version is None:
+        return None
+    if version.isascii() and version.isdigit() and version[0] != "0" and len(version) <= _LONGEST_VERSION_DIGITS:
+        return int(version)
+    raise NotFound(f"unknown version {version[:40]!r} of model {model!r}: expected a positive integer")
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises TooLarge as soon as it is known to be over the limit, before reading the rest."""
+    announced: Any = request.headers.get("content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
+        raise TooLarge(f"expected a body of at most {limit_bytes} bytes, got {announced}")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise TooLarge(f"expected a body of at most {limit_bytes} bytes, got more")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _choose_engine(headers: Headers, parameter: str | None) -> str | None:
+    header = headers.get("x-engine")
+    if header is not None and parameter is not None and header != parameter:
+        raise InvalidRequest(f"X-Engine says {header!r}, parameter 'engine' says {parameter!r}: expected one engine")
+    return header if header is not None else parameter

@@ -1,0 +1,178 @@
+"""Open Inference Protocol V2 over HTTP: the codec, JSON and the binary tensor extension.
+
+Sources: the protocol's inference request and response objects, and Triton's "binary tensor data extension"
+(Inference-Header-Content-Length, binary_data_size, binary_data, binary_data_output).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.messages import InferAnswer
+from gateway.core.tensors import DATATYPES, DTYPES, Tensor, count_elements
+from gateway.protocols.json_tensor import decode_data
+
+JSON_TYPE = "application/json"
+BINARY_TYPE = "application/octet-stream"
+HEADER_LENGTH = "Inference-Header-Content-Length"
+MAX_RANK = 64  # numpy's
+MAX_DIMENSION = 2**31 - 1
+
+
+class _Input(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[_Output] = []
+
+
+_REQUEST_DECODER = msgspec.json.Decoder(_Request)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded inference request, and what its answer must look like. `timeout_s` None: the default."""
+
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    id: str | None
+    engine: str | None
+    timeout_s: float | None
+    is_binary: bool
+    binary_by_name: dict[str, bool]
+
+
+def decode_request(body: bytes, header_length: str | None) -> Decoded:
+    """Decode an inference request; `header_length` is the Inference-Header-Content-Length header, if sent.
+
+    Raises InvalidRequest naming what was expected and what came.
+    """
+    document, tail = _split_body(body, header_length)
+    request = _decode_document(document)
+    inputs: dict[str, Tensor] = {}
+    for item in request.inputs:
+        if item.name in inputs:
+            raise InvalidRequest(f"input {item.name!r} was sent twice")
+        inputs[item.name], tail = _decode_input(item, tail)
+    if tail:
+        raise InvalidRequest(f"{len(tail)} bytes follow the tensors that the inputs announce")
+    return Decoded(
+        inputs=inputs,
+        outputs=tuple(output.name for output in request.outputs),
+        id=request.id,
+        engine=_parameter(request.parameters, "engine", str, None),
+        timeout_s=_timeout_s(request.parameters),
+        is_binary=_parameter(request.parameters, "binary_data_output", bool, False),
+        binary_by_name={
+            output.name: _parameter(output.parameters, "binary_data", bool, False)
+            for output in request.outputs
+            if "binary_data" in output.parameters
+        },
+    )
+
+
+def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str, str]]:
+    """Encode an answer as the request wanted it; returns the body and its headers."""
+    outputs: list[dict[str, Any]] = []
+    chunks: list[bytes] = []
+    for name, tensor in answer.outputs.items():
+        item: dict[str, Any] = {"name": name, "datatype": DATATYPES[tensor.dtype], "shape": tensor.shape}
+        if asked.binary_by_name.get(name, asked.is_binary):
+            chunks.append(tensor.tobytes())
+            item["parameters"] = {"binary_data_size": len(chunks[-1])}
+        else:
+            item["data"] = np.ascontiguousarray(tensor).reshape(-1)
+        outputs.append(item)
+    document: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version), "outputs": outputs}
+    if asked.id is not None:
+        document["id"] = asked.id
+    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not chunks:
+        return header, {"Content-Type": JSON_TYPE}
+    return b"".join((header, *chunks)), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(header))}
+
+
+def encode_error(message: str) -> bytes:
+    """The protocol's error object."""
+    return orjson.dumps({"error": message})
+
+
+def _split_body(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    if header_length is None:
+        return body, memoryview(b"")
+    if not (header_length.isascii() and header_length.isdigit()) or len(header_length) > 12:
+        raise InvalidRequest(f"{HEADER_LENGTH}: expected a number of bytes, got {header_length[:40]!r}")
+    length = int(header_length)
+    if length > len(body):
+        raise InvalidRequest(f"{HEADER_LENGTH}: expected at most the body's {len(body)} bytes, got {length}")
+    return body[:length], memoryview(body)[length:]
+
+
+def _decode_document(document: bytes) -> _Request:
+    try:
+        return _REQUEST_DECODER.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"malformed inference request: {error}") from error
+    except RecursionError as error:
+        raise InvalidRequest("malformed inference request: JSON nested too deeply") from error
+
+
+def _decode_input(item: _Input, tail: memoryview) -> tuple[Tensor, memoryview]:
+    dtype = DTYPES.get(item.datatype)
+    if dtype is None:
+        raise InvalidRequest(f"input {item.name!r}: expected a datatype of {', '.join(DTYPES)}, got {item.datatype!r}")
+    if len(item.shape) > MAX_RANK or any(not 0 <= size <= MAX_DIMENSION for size in item.shape):
+        raise InvalidRequest(
+            f"input {item.name!r}: expected at most {MAX_RANK} sizes of 0 to {MAX_DIMENSION}, "
+            f"got shape {str(item.shape)[:80]}"
+        )
+    count = count_elements(tuple(item.shape))
+    if "binary_data_size" not in item.parameters:
+        return decode_data(item.name, bytes(item.data), item.datatype, tuple(item.shape)), tail
+    if bytes(item.data):
+        raise InvalidRequest(f"input {item.name!r} has both data and binary_data_size: expected one of them")
+    size = _parameter(item.parameters, "binary_data_size", int, 0)
+    if size != count * dtype.itemsize:
+        raise InvalidRequest(
+            f"input {item.name!r}: expected {count * dtype.itemsize} bytes for {item.datatype}{item.shape}, "
+            f"binary_data_size says {size}"
+        )
+    if size > len(tail):
+        raise InvalidRequest(f"input {item.name!r}: expected {size} bytes of tensor data, got {len(tail)}")
+    tensor = np.frombuffer(tail[:size], dtype)
+    if dtype == np.bool_ and tensor.view(np.uint8).max(initial=0) > 1:
+        raise InvalidRequest(f"input {item.name!r}: expected bytes 0 and 1 for BOOL")
+    return tensor.reshape(item.shape), tail[size:]
+
+
+def _timeout_s(parameters: dict[str, Any]) -> float | None:
+    timeout_us: int | None = _parameter(parameters, "timeout", int, None)
+    if timeout_us is None:
+        return None
+    if timeout_us <= 0:
+        raise InvalidRequest(f"parameter 'timeout': expected microseconds above 0, got {timeout_us}")
+    return timeout_us / 1e6
+
+
+def _parameter(parameters: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = parameters.get(name, default)
+    if value is default or type(value) is kind:  # exact: True is no integer here
+        return value
+    raise InvalidRequest(f"parameter {name!r}: expected {kind.__name__}, got {str(value)[:40]!r}")

@@ -1,0 +1,59 @@
+"""Everything about a gateway process that can be set: environment variables TWINSERVE_<NAME>, in upper case."""
+
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contracts.addresses import LOOPBACK, Ports
+
+_PORTS = Ports()
+
+
+class Settings(BaseSettings):
+    """Settings of one gateway process. Durations in seconds, sizes in bytes unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="TWINSERVE_", extra="ignore")
+
+    host: str = Field(default=LOOPBACK, description="Address to listen on")
+    http_port: int = _PORTS.http
+    repository: Path = Field(default=Path("model_repo"), description="The shared model repository")
+    admin_token: str | None = Field(default=None, description="Bearer token of operators; wins over the file")
+    admin_token_file: Path | None = None
+    log_level: str = "info"
+
+    torchserve_host: str = LOOPBACK
+    torchserve_inference_port: int = _PORTS.torchserve_inference
+    torchserve_management_port: int = _PORTS.torchserve_management
+    torchserve_key_file: Path = Field(
+        default=Path(".twinserve/torchserve/key_file.json"), description="Written by TorchServe"
+    )
+
+    tfserving_host: str = LOOPBACK
+    tfserving_grpc_port: int = _PORTS.tfserving_grpc
+    tfserving_implementation: str = Field(
+        default="unknown", description="tensorflow_model_server or embedded; only whoever started it knows"
+    )
+    tfserving_repository: Path | None = Field(
+        default=None, description="The repository's path as TensorFlow Serving sees it"
+    )
+
+    body_limit_bytes: PositiveInt = 16 * 1024 * 1024
+    image_limit_pixels: PositiveInt = 32_000_000
+    default_timeout_s: PositiveFloat = 30.0
+    longest_timeout_s: PositiveFloat = 600.0
+    resident_versions: PositiveInt = Field(
+        default=4, description="Versions of a model kept loaded, the live one included"
+    )
+    probe_interval_s: PositiveFloat = 1.0
+    batch_in_flight: PositiveInt = 2
+    batch_rows: PositiveInt = 64
+    queue_rows: PositiveInt = 8192
+
+    def read_admin_token(self) -> str | None:
+        """The operators' token, or None when none is set: then /admin answers nobody. Raises OSError."""
+        if self.admin_token:
+            return self.admin_token
+        if self.admin_token_file is None:
+            return None
+        return self.admin_token_file.read_text().strip() or None

@@ -1,0 +1,169 @@
+"""The command line `twinserve`. Every command has --help and --json; the exit code is 0 only on success."""
+
+import enum
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts.addresses import Ports
+from twinserve.client import CallError, GatewayClient
+from twinserve.places import Places, default_url, environment, read_token
+from twinserve.up import CannotStart, run_up
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="One gateway in front of TorchServe and TensorFlow Serving, both running the same model.\n\n"
+    "Start the platform with `up`, look at it with `status`, classify pictures with `predict`, make new weights with "
+    "`train`. Ports, folders and the token are set by TWINSERVE_… environment variables.",
+)
+
+
+class Engine(enum.StrEnum):
+    """The engines a client may name."""
+
+    TORCHSERVE = "torchserve"
+    TFSERVING = "tfserving"
+
+
+class Framework(enum.StrEnum):
+    """What `train` trains in."""
+
+    TORCH = "torch"
+
+
+class Invert(enum.StrEnum):
+    """Whether a picture's polarity is changed."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Url = Annotated[str | None, typer.Option("--url", help="The gateway; default TWINSERVE_URL, else this machine's.")]
+
+
+@app.command()
+def up(
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until everything must be ready.")] = 180,
+    as_json: Json = False,
+) -> None:
+    """Start both engines and the gateway, and keep them running until Ctrl-C.
+
+    The shipped versions are published first where they are not yet. With --json each step is a JSON line.
+    """
+
+    def say(line: str) -> None:
+        typer.echo(json.dumps({"event": line}) if as_json else line)
+        sys.stdout.flush()
+
+    try:
+        places = Places.from_environment(environment())
+        code = run_up(places, Ports.from_environment(environment()), timeout_s, say)
+    except (CannotStart, ValueError, OSError) as error:
+        _fail(str(error))
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(url: Url = None, as_json: Json = False) -> None:
+    """Show which engines are up, and which versions they hold. Succeeds when the live version can be answered."""
+    try:
+        state = GatewayClient(url or default_url(environment()), read_token(environment())).state()
+    except (CallError, ValueError) as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(state, indent=2))
+    else:
+        _print_state(state)
+    raise typer.Exit(0 if state["ready"] else 1)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG, BMP or WebP files.")],
+    engine: Annotated[Engine | None, typer.Option(help="Let this engine answer; default: routing decides.")] = None,
+    model: Annotated[str, typer.Option(help="The model to ask.")] = "mnist",
+    invert: Annotated[
+        Invert, typer.Option(help="Invert dark-on-light pictures; auto looks at the border.")
+    ] = Invert.AUTO,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Classify picture files through the gateway."""
+    try:
+        answer = GatewayClient(url or default_url(environment())).classify(model, images, engine, invert)
+    except (CallError, ValueError, OSError) as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    table = Table("file", "label", "score", box=None)
+    for path, prediction in zip(images, answer["predictions"], strict=True):
+        table.add_row(str(path), prediction["label"], f"{prediction['score']:.4f}")
+    console = Console()
+    console.print(table)
+    console.print(f"{answer['model']} version {answer['version']}, answered by {answer['engine']}", highlight=False)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Where the weights go; their record goes beside it as .json.")],
+    framework: Annotated[Framework, typer.Option(help="What to train in.")] = Framework.TORCH,
+    data: Annotated[Path | None, typer.Option(help="Folder of MNIST's four IDX files; default: download them.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 training images.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same weights.")] = 1,
+    lr: Annotated[float, typer.Option(min=0, help="Adam's learning rate at the start.")] = 0.001,
+    as_json: Json = False,
+) -> None:
+    """Train the MNIST network and write canonical weights that both engines can serve."""
+    command = [sys.executable, "-m", f"workers.{framework}.train", "--out", str(out), "--epochs", str(epochs)]
+    command += ["--seed", str(seed), "--lr", str(lr)]
+    command += ["--data", str(data)] if data else []
+    command += ["--json"] if as_json else []
+    try:
+        raise typer.Exit(subprocess.run(command, check=False).returncode)
+    except KeyboardInterrupt:
+        _fail("interrupted; no weights were written")
+
+
+def _print_state(state: dict[str, Any]) -> None:
+    console = Console()
+    engines = Table("engine", "implementation", "up", box=None)
+    for engine in state["engines"]:
+        engines.add_row(engine["engine"], engine["implementation"], "yes" if engine["up"] else "NO")
+    console.print(engines)
+    for model in state["models"]:
+        names = [engine["engine"] for engine in state["engines"]]
+        table = Table(model["model"], *names, "", box=None)
+        for version in model["versions"]:
+            states = [version["engines"][name] for name in names]
+            mark = "live" if version["version"] == model["live"] else ""
+            table.add_row(
+                f"version {version['version']}", *(f"{s['state']} {s['reason']}".strip() for s in states), mark
+            )
+        console.print()
+        console.print(table)
+        console.print("routing: " + ", ".join(f"{name} {weight:g}" for name, weight in model["routing"].items()))
+    console.print("ready" if state["ready"] else "NOT READY")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"twinserve: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point of the `twinserve` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

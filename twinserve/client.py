@@ -1,0 +1,48 @@
+"""Calls to a gateway, for the command line: each returns plain data or raises CallError with what to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+TIMEOUT_S = 60.0
+
+
+class CallError(Exception):
+    """The gateway could not be reached, or refused; the message is for the person at the terminal."""
+
+
+class GatewayClient:
+    """One gateway, by URL; `token` is the operators'."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def classify(self, model: str, pictures: Sequence[Path], engine: str | None, invert: str) -> dict[str, Any]:
+        """The gateway's answer for these picture files. Raises CallError, OSError."""
+        files = [("image", (path.name, path.read_bytes())) for path in pictures]
+        headers = {"X-Engine": engine} if engine else {}
+        return self._call("POST", f"/models/{model}/classify", params={"invert": invert}, files=files, headers=headers)
+
+    def state(self) -> dict[str, Any]:
+        """Engines, models and versions, as operators see them. Raises CallError."""
+        if self._token is None:
+            raise CallError("this needs the operators' token: set TWINSERVE_ADMIN_TOKEN, or run it where `up` runs")
+        return self._call("GET", "/admin/models", headers={"Authorization": f"Bearer {self._token}"})
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = httpx.request(method, self._url + path, timeout=TIMEOUT_S, **options)
+        except httpx.ConnectError as error:
+            raise CallError(f"nothing answers at {self._url}: start it with `make up`, or give --url") from error
+        except httpx.HTTPError as error:
+            raise CallError(f"{self._url} did not answer: {error}") from error
+        try:
+            document: dict[str, Any] = response.json()
+        except ValueError as error:
+            raise CallError(f"{self._url} answered {response.status_code} without JSON: is it a gateway?") from error
+        if response.is_error:
+            raise CallError(f"{response.status_code}: {document.get('error', document)}")
+        return document

@@ -1,0 +1,71 @@
+"""Where the command line finds things: the run directory, the repository, the operators' token, the gateway's URL."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.addresses import LOOPBACK, Ports
+from contracts.atomic import write_atomic
+
+SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "workers" / "weights" / "mnist"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Paths of one platform. TWINSERVE_HOME (default .twinserve) and TWINSERVE_REPOSITORY (default model_repo)."""
+
+    home: Path
+    repository: Path
+    token_file: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Places":
+        home = Path(environment.get("TWINSERVE_HOME", ".twinserve")).resolve()
+        return cls(
+            home=home,
+            repository=Path(environment.get("TWINSERVE_REPOSITORY", "model_repo")).resolve(),
+            token_file=Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE", home / "admin-token")),
+        )
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.home / "up.json"
+
+    @property
+    def torchserve(self) -> Path:
+        return self.home / "torchserve"
+
+    @property
+    def tfserving(self) -> Path:
+        return self.home / "tfserving"
+
+    def ensure_token(self) -> None:
+        """Make the operators' token, readable by its owner only, unless there is one. Raises OSError."""
+        if not self.token_file.exists():
+            write_atomic(self.token_file, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
+
+
+def read_token(environment: Mapping[str, str]) -> str | None:
+    """The operators' token: TWINSERVE_ADMIN_TOKEN, else the file that `twinserve up` wrote, else None."""
+    if token := environment.get("TWINSERVE_ADMIN_TOKEN"):
+        return token
+    try:
+        return Places.from_environment(environment).token_file.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def default_url(environment: Mapping[str, str]) -> str:
+    """The gateway's URL: TWINSERVE_URL, else this machine's. Raises ValueError for a port that is none."""
+    return environment.get("TWINSERVE_URL") or f"http://{LOOPBACK}:{Ports.from_environment(environment).http}"
+
+
+def environment() -> Mapping[str, str]:
+    """This process's environment; a function, so that tests need not change the real one."""
+    return os.environ

@@ -1,0 +1,186 @@
+"""`twinserve up`: publish the shipped versions, start both engines and the gateway, keep them until asked to stop."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from contracts.addresses import LOOPBACK, Ports, variable
+from contracts.atomic import write_atomic
+from contracts.layout import TORCHSERVE_STORE
+from twinserve.child import Child, ChildPlan
+from twinserve.places import SHIPPED_MODEL, Places
+from twinserve.probes import accepts_tcp, answers_http, is_free
+from twinserve.publishing import PublishError, publish_versions
+from twinserve.supervisor import StartError, Supervisor
+
+GATEWAY = "gateway"
+WATCH_INTERVAL_S = 0.5
+
+Say = Callable[[str], None]
+
+
+class CannotStart(Exception):
+    """The platform cannot run here and now; the message says what to do."""
+
+
+def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
+    """Run the platform until SIGINT or SIGTERM; returns the exit code. Raises CannotStart."""
+    stop_asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_asked.set())
+    with _only_one(places):
+        _check_ports(ports)
+        places.ensure_token()
+        _publish_shipped(places, say)
+        if stop_asked.is_set():
+            return 0
+        with Supervisor(stop_asked) as supervisor:
+            code = _serve(supervisor, places, ports, timeout_s, say)
+            say("stopping")
+        places.state.unlink(missing_ok=True)
+    say("stopped")
+    return code
+
+
+def _serve(supervisor: Supervisor, places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
+    implementation = "tensorflow_model_server" if shutil.which("tensorflow_model_server") else "embedded"
+    for plan in make_plans(places, ports, implementation):
+        child = supervisor.start(plan)
+        say(f"{child.name}: starting (pid {child.pid}, log {_short(plan.log)})")
+    write_atomic(places.state, _state(supervisor, ports, implementation))
+    try:
+        is_ready = supervisor.wait_ready(timeout_s, lambda child, s: say(f"{child.name}: {_ready(child)} in {s:.1f} s"))
+    except StartError as error:
+        raise CannotStart(str(error)) from error
+    if not is_ready:
+        return 0
+    for line in _welcome(ports, implementation):
+        say(line)
+    return _watch(supervisor, say)
+
+
+def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[ChildPlan, ...]:
+    """The children: engines first, the gateway last."""
+    environment = ports.to_environment()
+    store = places.repository / TORCHSERVE_STORE
+    store.mkdir(exist_ok=True)
+    torchserve = ("workers.torch.launcher", "--run-dir", str(places.torchserve), "--model-store", str(store))
+    tfserving = ("workers.tf.launcher", "--run-dir", str(places.tfserving), "--implementation", implementation)
+    gateway_environment = {
+        **environment,
+        "TWINSERVE_REPOSITORY": str(places.repository),
+        "TWINSERVE_ADMIN_TOKEN_FILE": str(places.token_file),
+        "TWINSERVE_TORCHSERVE_KEY_FILE": str(places.torchserve / "key_file.json"),
+        "TWINSERVE_TFSERVING_IMPLEMENTATION": implementation,
+    }
+    return (
+        ChildPlan(
+            "torchserve",
+            (sys.executable, "-m", *torchserve),
+            places.logs / "torchserve.log",
+            accepts_tcp(ports.torchserve_inference),
+            environment,
+        ),
+        ChildPlan(
+            "tfserving",
+            (sys.executable, "-m", *tfserving),
+            places.logs / "tfserving.log",
+            accepts_tcp(ports.tfserving_grpc),
+            environment,
+        ),
+        ChildPlan(
+            GATEWAY,
+            (sys.executable, "-m", "gateway"),
+            places.logs / "gateway.log",
+            answers_http(ports.http, "/v2/health/ready"),
+            gateway_environment,
+        ),
+    )
+
+
+def _publish_shipped(places: Places, say: Say) -> None:
+    versions = sorted(int(path.stem) for path in SHIPPED_MODEL.glob("*.safetensors"))
+    try:
+        new = publish_versions(places.repository, SHIPPED_MODEL, versions, lambda line: say(f"repository: {line}"))
+    except PublishError as error:
+        raise CannotStart(f"the shipped versions could not be published: {error}") from error
+    if not new:
+        say(f"repository: versions {', '.join(map(str, versions))} are published in {_short(places.repository)}")
+
+
+def _check_ports(ports: Ports) -> None:
+    taken = [field.name for field in fields(ports) if not is_free(getattr(ports, field.name))]
+    if taken:
+        named = ", ".join(f"{getattr(ports, name)} ({variable(name)})" for name in taken)
+        raise CannotStart(f"something listens on port {named} already: stop it, or set the variable to another port")
+
+
+@contextmanager
+def _only_one(places: Places) -> Iterator[None]:
+    """One platform a run directory; the kernel frees the lock however its holder ends."""
+    places.home.mkdir(parents=True, exist_ok=True)
+    with (places.home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"twinserve runs already from {_short(places.home)} (see `twinserve status`); stop it with Ctrl-C "
+                "there, or set TWINSERVE_HOME to another folder"
+            ) from None
+        yield
+
+
+def _watch(supervisor: Supervisor, say: Say) -> int:
+    """Until asked to stop. An engine's death is reported and survived; the gateway's ends everything."""
+    while not supervisor.wait_stop(WATCH_INTERVAL_S):
+        for death in supervisor.deaths():
+            say(str(death))
+            if death.name == GATEWAY:
+                return 1
+            say(f"{death.name} is down; the gateway goes on with the other engine. Start again to bring it back.")
+    return 0
+
+
+def _state(supervisor: Supervisor, ports: Ports, implementation: str) -> bytes:
+    children = [{"name": c.name, "pid": c.pid, "log": str(c.plan.log)} for c in supervisor.children]
+    document = {
+        "pid": os.getpid(),
+        "url": f"http://{LOOPBACK}:{ports.http}",
+        "tfserving_implementation": implementation,
+        "children": children,
+    }
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _ready(child: Child) -> str:
+    return "ready, both engines serve the live version," if child.name == GATEWAY else "up"
+
+
+def _welcome(ports: Ports, implementation: str) -> list[str]:
+    url = f"http://{LOOPBACK}:{ports.http}"
+    rest = f"REST {LOOPBACK}:{ports.tfserving_rest}"
+    return [
+        "",
+        f"  gateway      {url}   Open Inference Protocol under /v2, documentation at /docs, metrics at /metrics",
+        f"  torchserve   http://{LOOPBACK}:{ports.torchserve_inference}   TorchServe",
+        f"  tfserving    grpc {LOOPBACK}:{ports.tfserving_grpc}, {rest}   {implementation}",
+        "",
+        "  Try, in another terminal:",
+        f"    curl -F image=@docs/digits/7.png {url}/models/mnist/classify",
+        "    .venv/bin/twinserve predict docs/digits/7.png --engine tfserving",
+        "",
+        "  Ctrl-C stops everything.",
+    ]
+
+
+def _short(path: Path) -> str:
+    """Relative to the working directory where that is shorter to read."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
