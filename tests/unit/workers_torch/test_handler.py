@@ -1,0 +1,129 @@
+"""The handler inside an unpacked archive, under TorchServe's own context class; the network is a small stand-in."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+
+import workers.torch
+
+HANDLER = Path(workers.torch.__file__).with_name("handler.py")
+SIGNATURE = {
+    "inputs": [{"name": "images", "datatype": "FP32", "shape": [-1, 2, 2]}],
+    "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 2]}],
+}
+MODEL = """
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(2))
+
+    def forward(self, images):
+        return images.sum((1, 2))[:, None] * self.scale
+"""
+ONES = np.ones((3, 2, 2), np.float32)
+
+
+def load_handler() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("handler", HANDLER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def context_of(folder: Path, requests: int = 1) -> Any:
+    from ts.context import Context, RequestProcessor
+
+    context = Context("tiny", str(folder), None, 1, None, "")
+    context.request_processor = [RequestProcessor({}) for _ in range(requests)]
+    return context
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "signature.json").write_text(json.dumps(SIGNATURE))
+    blob = safetensors.numpy.save({"scale": np.array([1, 10], np.float16)})
+    (tmp_path / "weights.safetensors").write_bytes(blob)
+    return tmp_path
+
+
+@pytest.fixture
+def handler(folder: Path) -> Any:
+    made = load_handler().Handler()
+    made.initialize(context_of(folder))
+    return made
+
+
+def row(**tensors: NDArray[np.generic]) -> dict[str, object]:
+    return {"body": bytearray(safetensors.numpy.save(tensors))}
+
+
+def test_answers_a_blob_of_named_outputs(handler: Any, folder: Path) -> None:
+    context = context_of(folder)
+    (answer,) = handler.handle([row(images=ONES)], context)
+    assert isinstance(answer, bytes)
+    np.testing.assert_array_equal(safetensors.numpy.load(answer)["logits"], [[4, 40]] * 3)
+    assert context.get_response_content_type(0) == "application/octet-stream"
+    assert context.get_response_status(0)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (row(image=ONES), "expected tensors ['images'], got ['image']"),
+        (row(images=ONES, more=ONES), "expected tensors ['images'], got ['images', 'more']"),
+        (row(images=ONES.astype(np.float64)), "images: expected FP32, got FP64"),
+        (row(images=ONES[:, :1]), "images: expected shape [-1, 2, 2], got [3, 1, 2]"),
+        (row(images=ONES[0]), "images: expected shape [-1, 2, 2], got [2, 2]"),
+        ({"body": b"junk"}, "the body is not a safetensors blob"),
+        ({"body": b""}, "the body is not a safetensors blob"),
+        ({"body": {"images": [1]}}, "the body must be one safetensors blob sent as application/octet-stream"),
+        ({"data": b""}, "the body must be one safetensors blob"),
+    ],
+)
+def test_refuses_a_bad_request_without_disturbing_its_batch_mates(
+    handler: Any, folder: Path, bad: dict[str, object], message: str
+) -> None:
+    context = context_of(folder, requests=3)
+    first, refused, last = handler.handle([row(images=ONES), bad, row(images=2 * ONES[:1])], context)
+    assert message in json.loads(refused)["message"]
+    assert [context.get_response_status(index)[0] for index in range(3)] == [200, 400, 200]
+    assert context.get_response_content_type(1) == "application/json"
+    assert context.get_response_status(1)[1].isascii()
+    np.testing.assert_array_equal(safetensors.numpy.load(first)["logits"], [[4, 40]] * 3)
+    np.testing.assert_array_equal(safetensors.numpy.load(last)["logits"], [[8, 80]])
+
+
+def test_a_request_without_rows_gets_an_answer_without_rows(handler: Any, folder: Path) -> None:
+    (answer,) = handler.handle([row(images=ONES[:0])], context_of(folder))
+    assert safetensors.numpy.load(answer)["logits"].shape == (0, 2)
+
+
+def test_inputs_must_agree_in_their_number_of_rows() -> None:
+    module = load_handler()
+    specs = [{"name": name, "datatype": "FP32", "shape": [-1, 2, 2]} for name in ("a", "b")]
+    blob = row(a=ONES, b=ONES[:1])
+    tensors, message = module.decode_request(blob)
+    assert message == ""
+    assert "differ in their number of rows" in module.fault(tensors, specs)
+
+
+def test_requests_whose_rows_may_differ_are_answered_one_by_one(folder: Path) -> None:
+    free = SIGNATURE | {"inputs": [{"name": "images", "datatype": "FP32", "shape": [-1, -1, 2]}]}
+    (folder / "signature.json").write_text(json.dumps(free))
+    handler = load_handler().Handler()
+    handler.initialize(context_of(folder))
+    answers = handler.handle([row(images=ONES), row(images=ONES[:, :1])], context_of(folder, requests=2))
+    firsts = [safetensors.numpy.load(answer)["logits"][0, 0] for answer in answers]
+    assert firsts == [4, 2]

@@ -1,0 +1,126 @@
+"""What the launcher decides before it becomes Java."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from contracts.addresses import Ports
+from workers.torch import launcher
+from workers.torch.launcher import CannotLaunch
+
+
+def fake_java(folder: Path, version: str) -> Path:
+    program = folder / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-01-01' >&2\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("version", "feature"), [("17.0.9", 17), ("21", 21), ("21-ea", 21), ("1.8.0_392", 8), ("11.0.2+9", 11)]
+)
+def test_feature_number_of_a_java_version(version: str, feature: int) -> None:
+    assert launcher.major(version) == feature
+
+
+def test_java_home_comes_first(tmp_path: Path) -> None:
+    program = fake_java(tmp_path / "home", "17.0.1")
+    other = fake_java(tmp_path / "path", "21.0.1")
+    found = launcher.find_java({"JAVA_HOME": str(tmp_path / "home"), "PATH": str(other.parent)})
+    assert (found.program, found.version, found.origin) == (program, "17.0.1", "JAVA_HOME")
+
+
+def test_an_old_java_is_passed_over(tmp_path: Path) -> None:
+    fake_java(tmp_path / "home", "11.0.2")
+    program = fake_java(tmp_path / "path", "21.0.1")
+    found = launcher.find_java({"JAVA_HOME": str(tmp_path / "home"), "PATH": str(program.parent)})
+    assert (found.program, found.origin) == (program, "PATH")
+
+
+def test_without_java_the_message_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    program = fake_java(tmp_path / "home", "1.8.0_392")
+    environment = {"JAVA_HOME": str(tmp_path / "home"), "PATH": str(tmp_path / "nothing")}
+    with pytest.raises(CannotLaunch, match=rf"Java 17 or newer .*{program} \(JAVA_HOME\) is Java 1\.8\.0_392"):
+        launcher.find_java(environment)
+
+
+def test_the_configuration_is_closed_to_the_outside(tmp_path: Path) -> None:
+    ports = Ports(torchserve_inference=1111, torchserve_grpc_management=2222)
+    text = launcher.config_properties(ports, tmp_path / "store", tmp_path / "workflows")
+    settings = dict(line.split("=", 1) for line in text.splitlines())
+    assert settings["inference_address"] == "http://127.0.0.1:1111"
+    assert settings["grpc_management_port"] == "2222"
+    addresses = [value for name, value in settings.items() if name.endswith("_address")]
+    assert len(addresses) == 5
+    assert all("127.0.0.1" in address for address in addresses)
+    assert settings["disable_token_authorization"] == "false"
+    assert "load_models" not in settings
+
+
+def test_engines_inherit_no_operator_token_and_no_overrides(tmp_path: Path) -> None:
+    given = {"TWINSERVE_ADMIN_TOKEN": "secret", "TS_DISABLE_TOKEN_AUTHORIZATION": "true", "LANG": "C"}
+    environment = launcher.jvm_environment(given, tmp_path, tmp_path / "tmp")
+    assert environment["LANG"] == "C"
+    assert environment["TEMP"] == environment["TMPDIR"] == str(tmp_path / "tmp")
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == "1000000000"
+    assert not {"TWINSERVE_ADMIN_TOKEN", "TS_DISABLE_TOKEN_AUTHORIZATION"} & environment.keys()
+
+
+def test_the_worker_folder_is_emptied(tmp_path: Path) -> None:
+    run_dir = Path("/tmp") / tmp_path.name / "r"  # pytest's own paths may already be too long for sockets
+    run_dir.mkdir(parents=True)
+    try:
+        first = launcher.worker_folder(run_dir)
+        (first / "models").mkdir()
+        again = launcher.worker_folder(run_dir)
+        assert again == first == run_dir / "tmp"
+        assert not list(again.iterdir())
+    finally:
+        shutil.rmtree(run_dir.parent)
+
+
+def test_a_run_directory_too_long_for_sockets_gets_a_short_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / ("x" * 90)
+    run_dir.mkdir()
+    first = launcher.worker_folder(run_dir)
+    assert str(first) in capsys.readouterr().err
+    assert (run_dir / "tmp").resolve() == first.resolve()
+    second = launcher.worker_folder(run_dir)
+    assert len(str(second / ".ts.sock.65535")) < launcher.SOCKET_PATH_LIMIT_BYTES
+    assert not first.exists() or first == second
+    second.rmdir()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotLaunch, match=rf"port {port} \(TWINSERVE_TORCHSERVE_GRPC_INFERENCE_PORT\)"):
+            launcher.require_free(
+                Ports(
+                    torchserve_inference=free_port(),
+                    torchserve_management=free_port(),
+                    torchserve_metrics=free_port(),
+                    torchserve_grpc_inference=port,
+                )
+            )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_missing_model_store_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotLaunch, match=r"model store .* is not a directory"):
+        launcher.launch(tmp_path / "run", tmp_path / "nothing")
+    assert not (tmp_path / "run").exists()

