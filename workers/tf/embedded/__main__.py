@@ -1,0 +1,86 @@
+"""`python -m workers.tf.embedded`: the process. Its environment must be right before tensorflow is imported."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from workers.tf.embedded.faults import Fault
+from workers.tf.embedded.flags import BadFlag, Options, parse_flags, usage
+from workers.tf.embedded.owner import Owner
+
+_PROGRAM = "python -m workers.tf.embedded"
+_FAILED = 255
+_DIED = 1
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until a signal or a thread's death; returns the exit code."""
+    if "--help" in arguments[:1]:
+        _say(usage(_PROGRAM))
+        return _FAILED
+    try:
+        command_line = parse_flags(arguments)
+    except BadFlag as error:
+        _say(f"{error}\n{usage(_PROGRAM)}")
+        return _FAILED
+    if command_line.unknown:
+        _say(f"unknown argument: {command_line.unknown[0]}\n{usage(_PROGRAM)}")
+    if not command_line.options.model_config_file:
+        _say(f"--model_config_file is missing\n{usage(_PROGRAM)}")
+        return _FAILED
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    _prepare_environment(command_line.options)
+    return _serve(command_line.options)
+
+
+def _serve(options: Options) -> int:
+    owner = Owner()
+    # Blocked before any other thread exists, so that all inherit it; a handler could strike the main thread while it
+    # holds the very lock that stop() needs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    owner.start("signals", lambda: _stop_on_signal(owner))
+    # Imported here: tensorflow reads its environment variables once, and the flags above need none of it.
+    from workers.tf.embedded.server import Server
+
+    server = Server(options, owner)
+    try:
+        _say(server.start() + "\n")
+        owner.wait()
+    except (Fault, OSError) as error:
+        # Abandoned by a signal, or by a thread that died: that is what there is to tell then.
+        if not owner.is_stopping:
+            _say(f"Failed to start server. Error: {error}\n")
+            server.stop()
+            return _FAILED
+    server.stop()
+    if owner.reason is not None:
+        sys.stderr.write(f"{_PROGRAM}: {owner.reason}; giving up\n")
+        return _DIED
+    return 0
+
+
+def _stop_on_signal(owner: Owner) -> None:
+    signal.sigwait(_STOP_SIGNALS)
+    owner.stop()
+
+
+def _prepare_environment(options: Options) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not options.is_strict:
+        # oneDNN's kernels abort the process on an input of the wrong rank; Eigen's answer with an error.
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    # A run that nothing can interrupt would hold up a normal exit, which joins its thread.
+    os._exit(code)

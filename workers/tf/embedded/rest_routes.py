@@ -1,0 +1,68 @@
+"""Which REST call a request line stands for. Pure: method and target in, route out.
+
+The target is the path *with* its query string, still percent-encoded: the original matches the whole of it, so a
+query string becomes part of what it follows. Grammar: tensorflow_serving/model_servers/http_rest_api_handler.cc.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import unquote
+
+from workers.tf.embedded.faults import Fault, invalid
+from workers.tf.embedded.lookup import ModelRequest
+
+_MODEL = r"/v1/models/(?P<model>[^/:]+)(?:/(?:versions/(?P<version>[0-9]+)|labels/(?P<label>[^/:]+)))?"
+_GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII)
+_NAMELESS = re.compile(r"/v1/models", re.IGNORECASE)
+_API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
+_INT64 = 2**63
+
+
+class Verb(Enum):
+    """The calls that exist so far."""
+
+    STATUS = "status"
+    METADATA = "metadata"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A call on a model."""
+
+    verb: Verb
+    target: ModelRequest
+
+
+def is_api(target: str) -> bool:
+    """True under /v1/; what is not gets the web server's own page."""
+    return _API.fullmatch(target) is not None
+
+
+def parse_route(method: str, target: str) -> Route:
+    """The route of a request under /v1/. Raises Fault(INVALID_ARGUMENT) when there is none."""
+    if method == "GET":
+        if _NAMELESS.fullmatch(target):
+            raise invalid("Missing model name in request.")
+        match = _GET.fullmatch(target)
+        if match is not None:
+            # "/METADATA" matches the grammar, but only the lower-case word means it.
+            verb = Verb.METADATA if match["metadata"] == "/metadata" else Verb.STATUS
+            return Route(verb, _target(match))
+    raise malformed(method, target)
+
+
+def malformed(method: str, target: str) -> Fault:
+    """The answer to everything that is no call."""
+    return invalid(f"Malformed request: {method} {target}")
+
+
+def _target(match: re.Match[str]) -> ModelRequest:
+    version, label = match["version"], match["label"]
+    if version is not None and int(version) >= _INT64:
+        raise invalid(f"Failed to convert version: {version} to numeric.")
+    return ModelRequest(
+        unquote(match["model"]),
+        version=None if version is None else int(version),
+        label=None if label is None else unquote(label),
+    )

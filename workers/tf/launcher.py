@@ -1,0 +1,79 @@
+"""Becomes the model server of the TF side: the official binary, or the embedded one.
+
+`python -m workers.tf.launcher --run-dir DIR --implementation embedded|tensorflow_model_server`
+
+The server starts with an empty model list; what it serves it is told over HandleReloadConfigRequest. This process
+replaces itself (exec), so whoever started it holds the server's own pid, signals and exit code. It never imports
+tensorflow.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from contracts.addresses import Ports
+from contracts.atomic import write_atomic
+
+EMBEDDED: Literal["embedded"] = "embedded"
+OFFICIAL: Literal["tensorflow_model_server"] = "tensorflow_model_server"
+
+CONFIG_NAME = "tfserving-models.config"
+
+
+def command(implementation: str, ports: Ports, config: Path) -> list[str]:
+    """The argument list of a server on `ports` that starts from the text proto `config`.
+
+    Only flags that both implementations understand. A published version is whole from the first moment, so a failed
+    load is tried again but twice: the publisher waits for the verdict.
+    """
+    program = [OFFICIAL] if implementation == OFFICIAL else [sys.executable, "-m", "workers.tf.embedded"]
+    return [
+        *program,
+        f"--port={ports.tfserving_grpc}",
+        f"--rest_api_port={ports.tfserving_rest}",
+        f"--model_config_file={config}",
+        "--file_system_poll_wait_seconds=1",
+        "--max_num_load_retries=2",
+        "--load_retry_interval_micros=500000",
+    ]
+
+
+def launch(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Write the empty configuration and become the server; returns never.
+
+    Raises ValueError when the environment names a port that is none, OSError when the run directory cannot be
+    written or the program does not exist, SystemExit when the arguments are not understood.
+    """
+    given = _parser().parse_args(arguments)
+    ports = Ports.from_environment(environment)
+    given.run_dir.mkdir(parents=True, exist_ok=True)
+    config = given.run_dir.resolve() / CONFIG_NAME
+    write_atomic(config, b"model_config_list {}\n")
+    program = command(given.implementation, ports, config)
+    try:
+        os.execvpe(program[0], program, dict(environment))  # noqa: S606 - no shell: an argument list of our own making
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{program[0]} is not on PATH") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers.tf.launcher", description="Start the TF engine.")
+    parser.add_argument("--run-dir", type=Path, required=True, help="where the server's configuration file is written")
+    parser.add_argument("--implementation", choices=[EMBEDDED, OFFICIAL], required=True)
+    return parser
+
+
+def main() -> int:
+    """The command. Returns an exit code only when the server could not be started."""
+    try:
+        launch(sys.argv[1:], os.environ)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"workers.tf.launcher: {error}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
