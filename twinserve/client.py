@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 TIMEOUT_S = 60.0
 
@@ -34,10 +34,10 @@ class GatewayClient:
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
-            response = httpx.request(method, self._url + path, timeout=TIMEOUT_S, **options)
-        except httpx.ConnectError as error:
+            response = httpx2.request(method, self._url + path, timeout=TIMEOUT_S, **options)
+        except httpx2.ConnectError as error:
             raise CallError(f"nothing answers at {self._url}: start it with `make up`, or give --url") from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise CallError(f"{self._url} did not answer: {error}") from error
         try:
             document: dict[str, Any] = response.json()

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 
-import httpx
+import httpx2
 
 from contracts.addresses import LOOPBACK
 
@@ -15,8 +15,8 @@ def answers_http(port: int, path: str) -> Callable[[], bool]:
 
     def probe() -> bool:
         try:
-            return httpx.get(f"http://{LOOPBACK}:{port}{path}", timeout=PROBE_TIMEOUT_S).status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            return httpx2.get(f"http://{LOOPBACK}:{port}{path}", timeout=PROBE_TIMEOUT_S).status_code == httpx2.codes.OK
+        except httpx2.HTTPError:
             return False
 
     return probe

@@ -4,15 +4,17 @@ Rules: a message says what was expected and what came. No status code of any pro
 has one table from these kinds to its own.
 """
 
+LONGEST_MESSAGE = 500
+
 
 class ServingError(Exception):
-    """A request cannot be answered. `outcome` is its label in metrics."""
+    """A request cannot be answered. `outcome` is its label in metrics; messages that quote a client are cut short."""
 
     outcome = "error"
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
+        super().__init__(self.message)
 
 
 class InvalidRequest(ServingError):

@@ -15,13 +15,14 @@ Answer = Callable[[EngineBatch], Mapping[str, Tensor]]
 
 
 class FakeEngine:
-    """Answers with `answer`; what it was asked is in `batches`. It loads at once."""
+    """Answers with `answer`; what it was asked is in `batches`, and `asked` is set by each. It loads at once."""
 
     implementation = "fake"
 
     def __init__(self, name: str, answer: Answer) -> None:
         self.name = name
         self.batches: list[EngineBatch] = []
+        self.asked = asyncio.Event()
         self.is_reachable = True
         self.gate = asyncio.Event()
         self.gate.set()
@@ -32,6 +33,7 @@ class FakeEngine:
         """Record the batch, wait for the gate, then answer. See gateway.core.ports.Engine."""
         self._check()
         self.batches.append(batch)
+        self.asked.set()
         await self.gate.wait()
         self._check()
         return self._answer(batch)

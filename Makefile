@@ -1,0 +1,57 @@
+# Every command sets up what it needs; nothing outside .venv, .twinserve and model_repo is written.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help install up test test-fast check format generate clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# What `make up` needs, and on top of it what the tests need. torch is named in both so that one resolve decides.
+RUN_STAMP := $(VENV)/installed-run
+DEV_STAMP := $(VENV)/installed-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "twinserve needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "Python's venv package is missing: apt install python3-venv"; exit 1; }
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing the gateway and both frameworks (about 3 GB, a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gateway,torch,tf]'
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP)
+	@echo "installing what tests and checks need"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gateway,torch,tf,load,dev]'
+	@touch $@
+
+install: $(RUN_STAMP)  ## what `make up` needs, into .venv
+
+up: $(RUN_STAMP)  ## both engines and the gateway, until Ctrl-C
+	@exec $(BIN)/twinserve up
+
+test: $(DEV_STAMP)  ## every test; starts real engines, takes minutes
+	$(PYTEST)
+
+test-fast: $(DEV_STAMP)  ## the tests without engines, under 90 s
+	$(PYTEST) -m 'not engines'
+
+check: $(DEV_STAMP)  ## format, lint, types, import rules, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m contracts.protos.generate --check
+	$(PYTEST) -q tests/unit/test_import_rules.py
+
+format: $(DEV_STAMP)  ## bring the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(DEV_STAMP)  ## compile the protos
+	$(BIN)/python -m contracts.protos.generate
+
+clean:  ## forget the installation, the published versions and all state
+	rm -rf $(VENV) .twinserve model_repo/mnist model_repo/.torchserve .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,173 @@
+"""One suite over every engine: what the core may rely on, whoever stands behind the port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contracts.layout import ModelPaths
+from gateway.core.errors import DeadlineExceeded, EngineRejected, EngineUnreachable
+from gateway.core.messages import EngineBatch
+from gateway.core.ports import Engine, VersionState
+from gateway.core.tensors import Tensor
+from gateway.engines.fake import FakeEngine
+from gateway.engines.tfserving import TfServing, TfServingAddress
+from gateway.engines.torchserve import TorchServe, TorchServeAddress
+from tests.platform_process import Platform, free_ports
+from twinserve.places import SHIPPED_MODEL
+from twinserve.reference import load_weights, logits
+
+pytestmark = pytest.mark.engines
+
+
+def reference(version: int, images: Tensor) -> Tensor:
+    return logits(load_weights(SHIPPED_MODEL / f"{version}.safetensors"), images)
+
+
+def answer_like_mnist(batch: EngineBatch) -> Mapping[str, Tensor]:
+    images = batch.inputs["images"]
+    if images.shape[1:] != (28, 28) or images.dtype != np.float32:
+        raise EngineRejected(f"expected FP32 [-1, 28, 28], got {images.dtype} {images.shape}")
+    return {"logits": reference(batch.version, images)}
+
+
+@pytest.fixture(params=["fake", "torchserve", "tfserving"])
+async def engine(request: pytest.FixtureRequest, platform: Platform) -> AsyncIterator[Engine]:
+    """A connection of the test's own to each engine, holding versions 1 and 2 of mnist."""
+    made: Engine
+    if request.param == "fake":
+        made = FakeEngine("fake", answer_like_mnist)
+        await made.serve({"mnist": frozenset({1, 2})})
+    elif request.param == "torchserve":
+        made = torchserve(platform)
+    else:
+        address = f"127.0.0.1:{platform.ports.tfserving_grpc}"
+        made = TfServing(TfServingAddress(address, "embedded", platform.repository))
+    yield made
+    await made.close()
+
+
+def torchserve(platform: Platform) -> TorchServe:
+    return TorchServe(
+        TorchServeAddress(
+            inference_url=f"http://127.0.0.1:{platform.ports.torchserve_inference}",
+            management_url=f"http://127.0.0.1:{platform.ports.torchserve_management}",
+            key_file=platform.home / "torchserve" / "key_file.json",
+            repository=platform.repository,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def golden(repository: Path) -> Mapping[str, Tensor]:
+    with np.load(ModelPaths(repository, "mnist").version(2).golden) as file:
+        return {name: file[name] for name in file.files}
+
+
+def batch(images: Tensor, version: int = 2, timeout_s: float = 30.0) -> EngineBatch:
+    return EngineBatch("mnist", version, {"images": images}, asyncio.get_running_loop().time() + timeout_s)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 64])
+async def test_answers_the_golden_inputs(engine: Engine, golden: Mapping[str, Tensor], rows: int) -> None:
+    outputs = await engine.infer(batch(golden["images"][:rows]))
+    assert set(outputs) == {"logits"}
+    assert outputs["logits"].dtype == np.float32
+    assert outputs["logits"].shape == (rows, 10)
+    np.testing.assert_allclose(outputs["logits"], golden["logits"][:rows], atol=1e-4)
+
+
+async def test_versions_are_told_apart(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    images = golden["images"][:8]
+    for version in (1, 2):
+        outputs = await engine.infer(batch(images, version))
+        np.testing.assert_allclose(outputs["logits"], reference(version, images), atol=1e-4)
+
+
+async def test_a_non_contiguous_input_is_read_in_row_major_order(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    images = np.asfortranarray(golden["images"][:4])
+    outputs = await engine.infer(batch(images))
+    np.testing.assert_allclose(outputs["logits"], golden["logits"][:4], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((1, 784), np.float32), np.zeros((1, 28, 27), np.float32), np.zeros((1, 28, 28), np.int32)],
+    ids=["rank", "size", "dtype"],
+)
+async def test_refuses_what_is_not_the_signatures_and_goes_on(
+    engine: Engine, golden: Mapping[str, Tensor], images: Tensor
+) -> None:
+    with pytest.raises(EngineRejected):
+        await engine.infer(batch(images))
+    assert (await engine.infer(batch(golden["images"][:1])))["logits"].shape == (1, 10)
+
+
+async def test_observes_what_it_holds(engine: Engine) -> None:
+    observed = await engine.observe(frozenset({"mnist"}))
+    assert {key: seen.state for key, seen in observed.items()} == {
+        ("mnist", 1): VersionState.READY,
+        ("mnist", 2): VersionState.READY,
+    }
+    assert await engine.observe(frozenset({"nobody"})) == {}
+    assert await engine.observe(frozenset()) == {}
+
+
+async def test_serving_what_it_serves_changes_nothing(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    asking = asyncio.gather(*(engine.infer(batch(golden["images"][:2])) for _ in range(20)))
+    for _ in range(2):
+        await engine.serve({"mnist": frozenset({1, 2})})
+    assert len(await asking) == 20
+    assert set(await engine.observe(frozenset({"mnist"}))) == {("mnist", 1), ("mnist", 2)}
+
+
+async def test_a_deadline_that_has_passed(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    if isinstance(engine, FakeEngine):
+        pytest.skip("the fake answers at once, whatever the deadline; the batcher keeps it")
+    with pytest.raises(DeadlineExceeded):
+        await engine.infer(batch(golden["images"][:1], timeout_s=-1))
+    with pytest.raises(DeadlineExceeded):
+        await engine.infer(batch(np.repeat(golden["images"], 64, axis=0), timeout_s=0.01))
+
+
+async def test_an_engine_that_is_not_there(tmp_path: Path, golden: Mapping[str, Tensor]) -> None:
+    ports = free_ports()
+    keys = tmp_path / "key_file.json"
+    keys.write_text('{"inference": {"key": "a"}, "management": {"key": "b"}}')
+    gone: tuple[Engine, ...] = (
+        TfServing(TfServingAddress(f"127.0.0.1:{ports.tfserving_grpc}", "embedded", tmp_path)),
+        TorchServe(
+            TorchServeAddress(
+                f"http://127.0.0.1:{ports.torchserve_inference}",
+                f"http://127.0.0.1:{ports.torchserve_management}",
+                keys,
+                tmp_path,
+            )
+        ),
+    )
+    for engine in gone:
+        with pytest.raises(EngineUnreachable):
+            await engine.infer(batch(golden["images"][:1]))
+        with pytest.raises(EngineUnreachable):
+            await engine.observe(frozenset({"mnist"}))
+        with pytest.raises(EngineUnreachable):
+            await engine.serve({"mnist": frozenset({1})})
+        await engine.close()
+
+
+async def test_torchserve_with_tokens_it_does_not_know(
+    platform: Platform, tmp_path: Path, golden: Mapping[str, Tensor]
+) -> None:
+    """As after a restart of TorchServe: the tokens we hold are refused until the key file has the new ones."""
+    real = (platform.home / "torchserve" / "key_file.json").read_bytes()
+    keys = tmp_path / "key_file.json"
+    keys.write_text('{"inference": {"key": "old"}, "management": {"key": "old"}}')
+    address = torchserve(platform)._address
+    stale = TorchServe(TorchServeAddress(address.inference_url, address.management_url, keys, address.repository))
+    with pytest.raises(EngineUnreachable):
+        await stale.infer(batch(golden["images"][:1]))
+    keys.write_bytes(real)
+    assert (await stale.infer(batch(golden["images"][:1])))["logits"].shape == (1, 10)
+    await stale.close()

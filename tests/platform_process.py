@@ -1,0 +1,130 @@
+"""A real platform as its user starts it: `twinserve up` in a subprocess, on free ports and in folders of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import psutil
+
+from contracts.addresses import Ports
+
+START_TIMEOUT_S = 240
+STOP_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running `twinserve up`."""
+
+    process: subprocess.Popen[str]
+    environment: Mapping[str, str]
+    ports: Ports
+    home: Path
+    repository: Path
+    lines: list[str]
+    started_in_s: float
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.http}"
+
+    def pid(self, child: str) -> int:
+        """The process id of `torchserve`, `tfserving` or `gateway`."""
+        state = json.loads((self.home / "up.json").read_text())
+        return int(next(entry["pid"] for entry in state["children"] if entry["name"] == child))
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the `twinserve` command against this platform."""
+        command = [sys.executable, "-m", "twinserve", *arguments]
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def metric(self, text: str, name: str) -> float:
+        """The sum of all samples of a metric in an exposition."""
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0] == name)
+
+
+def free_ports() -> Ports:
+    """Ports that nothing listens on now; they are held until all are chosen, so they differ."""
+    with ExitStack() as held:
+        chosen = {}
+        for field in fields(Ports):
+            listener = held.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            chosen[field.name] = int(listener.getsockname()[1])
+    return Ports(**chosen)
+
+
+@contextmanager
+def running_platform(
+    folder: Path, repository: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Platform]:
+    """Start a platform, wait until it says it is ready, stop it with SIGTERM and check that nothing is left."""
+    ports = free_ports()
+    home = folder / "home"
+    repository = repository or folder / "repository"
+    own = {**ports.to_environment(), "TWINSERVE_HOME": str(home), "TWINSERVE_REPOSITORY": str(repository)}
+    own |= environment or {}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "twinserve", "up"],
+        env={**os.environ, **own},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+    ready = threading.Event()
+    reader = threading.Thread(target=_read, args=(process, lines, ready), daemon=True)
+    reader.start()
+    try:
+        ready.wait(START_TIMEOUT_S)
+        assert any("Ctrl-C stops" in line for line in lines), "not ready:\n" + "\n".join(lines)
+        yield Platform(process, own, ports, home, repository, lines, time.monotonic() - started)
+    finally:
+        family = _family(process.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        finally:
+            process.kill()
+            left = [survivor for survivor in family if survivor.is_running()]
+            for survivor in left:
+                survivor.kill()
+        reader.join(5)
+        assert left == [], f"processes outlived the platform: {left}\n" + "\n".join(lines)
+
+
+def _read(process: "subprocess.Popen[str]", lines: list[str], ready: threading.Event) -> None:
+    assert process.stdout
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if "Ctrl-C stops" in line:
+            ready.set()
+    ready.set()  # it ended: whoever waits looks at the lines
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Poll a condition; fail naming `what` did not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        pause.wait(0.05)

@@ -1,0 +1,58 @@
+"""Load from the test process: many requests at once over kept connections, every answer counted."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+def binary_body(images: NDArray[np.float32]) -> tuple[bytes, dict[str, str]]:
+    """An OIP body of FP32 images [N,28,28] as raw bytes, and its headers; the answer is asked for as raw bytes too."""
+    tensor = {
+        "name": "images",
+        "datatype": "FP32",
+        "shape": list(images.shape),
+        "parameters": {"binary_data_size": images.nbytes},
+    }
+    header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    return header + images.tobytes(), {HEADER_LENGTH: str(len(header))}
+
+
+@dataclass
+class Tally:
+    """What came back: statuses, and who answered. `problems` holds what was wrong with answers that were no 200."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    engines: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.statuses.values())
+
+
+async def send_until(url: str, image: NDArray[np.float32], is_done: Callable[[Tally], bool], connections: int) -> Tally:
+    """Send one image again and again over `connections` connections until `is_done`; unforced, live version."""
+    body, headers = binary_body(image)
+    tally = Tally()
+
+    async def send(session: aiohttp.ClientSession) -> None:
+        while not is_done(tally):
+            async with session.post(f"{url}/v2/models/mnist/infer", data=body, headers=headers) as response:
+                content = await response.read()
+                tally.statuses[response.status] += 1
+                tally.engines[response.headers.get("X-Engine", "")] += 1
+                if response.status != 200:
+                    tally.problems.append(content[:200].decode(errors="replace"))
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await asyncio.gather(*(send(session) for _ in range(connections)))
+    return tally

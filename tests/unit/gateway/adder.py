@@ -1,0 +1,90 @@
+"""A small model with two inputs, what a fake engine must do to add them, and the ports the core needs around it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from gateway.core.messages import EngineBatch, InferRequest
+from gateway.core.ports import PublishedModel, PublishedVersion, VersionState
+from gateway.core.tensors import Signature, Tensor, TensorSpec
+
+ADDER = Signature(
+    inputs=(TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "FP32", (-1, 2))),
+    outputs=(TensorSpec("sum", "FP32", (-1, 2)),),
+)
+
+
+class LedgerEvents:
+    """Counts what the core reports."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.batch_rows: list[int] = []
+
+    def accepted(self, model: str, version: int) -> None:
+        self.counts["accepted"] += 1
+
+    def answered(self, model: str, version: int) -> None:
+        self.counts["answered"] += 1
+
+    def failed(self, model: str, version: int) -> None:
+        self.counts["failed"] += 1
+
+    def batch_done(self, engine: str, model: str, version: int, rows: int) -> None:
+        self.batch_rows.append(rows)
+
+    def in_flight_changed(self, engine: str, requests: int) -> None:
+        self.counts["in_flight"] += requests
+
+    def queue_changed(self, engine: str, rows: int) -> None:
+        self.counts["queue"] += rows
+
+    def engine_seen(self, engine: str, implementation: str, is_up: bool) -> None:
+        self.counts[f"{engine} {'up' if is_up else 'down'}"] += 1
+
+    def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
+        self.counts["seen"] += 1
+
+    def assert_balanced(self) -> None:
+        assert self.counts["accepted"] == self.counts["answered"] + self.counts["failed"]
+        assert self.counts["in_flight"] == 0
+        assert self.counts["queue"] == 0
+
+
+class MemoryRepository:
+    """Implements the Repository port on a value that tests replace."""
+
+    def __init__(self, *models: PublishedModel) -> None:
+        self.models = models
+
+    def scan(self) -> Mapping[str, PublishedModel]:
+        return {model.name: model for model in self.models}
+
+
+def add(batch: EngineBatch) -> Mapping[str, Tensor]:
+    return {"sum": batch.inputs["a"] + batch.inputs["b"]}
+
+
+def published(live: int = 2, versions: tuple[int, ...] = (1, 2), **weights: float) -> PublishedModel:
+    return PublishedModel(
+        name="adder",
+        live=live,
+        weights=weights or {"torchserve": 0.5, "tfserving": 0.5},
+        versions={version: PublishedVersion(version, ADDER, None) for version in versions},
+    )
+
+
+def numbers(rows: int, value: float = 1.0) -> dict[str, Tensor]:
+    return {"a": np.full((rows, 2), value, np.float32), "b": np.full((rows, 2), value, np.float32)}
+
+
+def ask(rows: int = 1, value: float = 1.0, timeout_s: float = 30.0) -> InferRequest:
+    """A request for the live version of the adder; call it inside a running loop."""
+    return InferRequest(
+        model="adder",
+        version=None,
+        inputs=numbers(rows, value),
+        deadline=asyncio.get_running_loop().time() + timeout_s,
+    )

@@ -1,0 +1,31 @@
+"""Which waiting requests go into the next batch."""
+
+import pytest
+
+from gateway.core.batch_plan import BatchLimits, Candidate, plan_batch
+
+LIMITS = BatchLimits(in_flight=2, batch_rows=8, queue_rows=100)
+
+
+def waiting(*rows: int, keys: str | None = None) -> list[Candidate]:
+    return [Candidate(count, key) for count, key in zip(rows, keys or "a" * len(rows), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("queue", "batches_out", "taken", "why"),
+    [
+        (waiting(), 0, 0, "nothing waits"),
+        (waiting(1), 0, 1, "idle: at once, alone"),
+        (waiting(1), 1, 1, "one batch out of two: at once"),
+        (waiting(1, 1, 1), 2, 0, "all batches out: gather"),
+        (waiting(1, 2, 3), 1, 3, "gathered ones go together"),
+        (waiting(4, 4, 1), 0, 2, "up to the row limit"),
+        (waiting(4, 5, 1), 0, 1, "the second would pass the limit, and is not overtaken by the third"),
+        (waiting(50), 0, 1, "a request over the limit goes alone"),
+        (waiting(1, 50), 0, 1, "and is not stacked on another"),
+        (waiting(1, 1, 1, keys="aab"), 0, 2, "only what can be stacked"),
+        (waiting(1, 1, 1, keys="aba"), 0, 1, "without overtaking"),
+    ],
+)
+def test_plan(queue: list[Candidate], batches_out: int, taken: int, why: str) -> None:
+    assert plan_batch(queue, batches_out, LIMITS) == taken, why

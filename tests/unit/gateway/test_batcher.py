@@ -1,0 +1,149 @@
+"""The batcher: what goes together, what fails together, and that nobody waits for ever."""
+
+import asyncio
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from gateway.core.batch_plan import BatchLimits
+from gateway.core.batcher import Batcher, Served
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, Overloaded
+from gateway.core.messages import EngineBatch
+from gateway.core.tensors import Tensor
+from gateway.engines.fake import FakeEngine
+from tests.unit.gateway.adder import ADDER, LedgerEvents, add, numbers
+
+LIMITS = BatchLimits(in_flight=1, batch_rows=8, queue_rows=10)
+
+
+def make(engine: FakeEngine, events: LedgerEvents, limits: BatchLimits = LIMITS) -> Batcher:
+    return Batcher(engine, "adder", 1, ADDER, limits, events)
+
+
+def submit(batcher: Batcher, value: float, rows: int = 1, timeout_s: float = 30.0) -> asyncio.Task[Served]:
+    loop = asyncio.get_running_loop()
+    return loop.create_task(batcher.submit(numbers(rows, value), rows, loop.time() + timeout_s))
+
+
+async def asked(engine: FakeEngine) -> None:
+    """Until the first batch is out; requests submitted before it are then all queued."""
+    await asyncio.wait_for(engine.asked.wait(), 5)
+
+
+async def test_gathers_while_a_batch_is_out_and_gives_everyone_their_own_rows(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    tasks = [submit(batcher, value, rows) for value, rows in ((1, 1), (2, 2), (3, 3))]
+    await asked(engine)
+    engine.gate.set()
+    served = await asyncio.gather(*tasks)
+    assert [s.outputs["sum"].tolist() for s in served] == [[[v * 2] * 2] * v for v in (1.0, 2, 3) for v in (int(v),)]
+    assert events.batch_rows == [1, 5], "the first went at once, the others together"
+    await batcher.close()
+    events.assert_balanced()
+
+
+async def test_a_full_queue_refuses_early(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    tasks = [submit(batcher, 1, rows) for rows in (1, 6, 4)]
+    await asked(engine)
+    with pytest.raises(Overloaded, match="10 of 10 rows wait"):
+        await submit(batcher, 1, 1)
+    engine.gate.set()
+    await asyncio.gather(*tasks)
+    events.assert_balanced()
+
+
+async def test_an_expired_request_leaves_the_queue_and_its_mates_are_answered(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    first, late, patient = submit(batcher, 1), submit(batcher, 2, timeout_s=0.01), submit(batcher, 3)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    engine.gate.set()
+    assert (await first).outputs["sum"][0, 0] == 2
+    assert (await patient).outputs["sum"][0, 0] == 6
+    assert [len(batch.inputs["a"]) for batch in engine.batches] == [1, 1], "the expired row was never sent"
+    events.assert_balanced()
+
+
+async def test_a_cancelled_request_does_not_poison_its_batch(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    first, gone, patient = (submit(batcher, value) for value in (1, 2, 3))
+    await asked(engine)
+    gone.cancel()
+    first.cancel()
+    engine.gate.set()
+    assert (await patient).outputs["sum"][0, 0] == 6
+    assert gone.cancelled()
+    await batcher.close()
+    events.assert_balanced()
+
+
+async def test_a_row_the_engine_refuses_fails_alone(events: LedgerEvents) -> None:
+    def refuse_sevens(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if 7 in batch.inputs["a"]:
+            raise EngineRejected("no sevens")
+        return add(batch)
+
+    engine = FakeEngine("torchserve", refuse_sevens)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    tasks = [submit(batcher, value) for value in (1, 6, 7, 8)]
+    await asked(engine)
+    engine.gate.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [r.outputs["sum"][0, 0] for r in results if isinstance(r, Served)] == [2, 12, 16]
+    assert isinstance(results[2], EngineRejected)
+    events.assert_balanced()
+
+
+async def test_a_lost_engine_fails_all_that_wait_on_the_batch(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    tasks = [submit(batcher, 1), submit(batcher, 2)]
+    await asked(engine)
+    engine.is_reachable = False
+    engine.gate.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(r) for r in results] == [EngineUnreachable, EngineUnreachable]
+    assert results[0] is not results[1], "each has its own exception"
+    events.assert_balanced()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ({"sum": np.zeros((2, 2), np.float32)}, "expected 1 rows of 'sum', got 2"),
+        ({"sum": np.zeros((1, 3), np.float32)}, "expected output sum FP32[-1, 2], got FP32[1, 3]"),
+        ({"sum": np.zeros((1, 2), np.float64)}, "got FP64"),
+        ({"total": np.zeros((1, 2), np.float32)}, "no output sum"),
+    ],
+)
+async def test_an_answer_against_the_signature_is_a_failure(
+    outputs: dict[str, Tensor], said: str, events: LedgerEvents
+) -> None:
+    batcher = make(FakeEngine("torchserve", lambda _: outputs), events)
+    with pytest.raises(EngineFailed) as error:
+        await submit(batcher, 1)
+    assert said in error.value.message
+    events.assert_balanced()
+
+
+async def test_a_bug_in_an_engine_leaves_nobody_waiting(events: LedgerEvents) -> None:
+    def crash(batch: EngineBatch) -> Mapping[str, Tensor]:
+        raise ZeroDivisionError
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)  # the task's own exception is meant to be loud; not here
+    with pytest.raises(EngineFailed, match="ZeroDivisionError"):
+        await submit(make(FakeEngine("torchserve", crash), events), 1)
+    events.assert_balanced()

@@ -1,0 +1,113 @@
+"""DESIGN's arrows: who may import whom. Every import statement of the tree is held against one table."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = {"contracts", "gateway", "workers", "twinserve", "loadtest"}
+FRAMEWORKS = {"torch", "tensorflow", "keras", "tensorflow_serving", "ts", "torchserve"}
+
+# The longest matching prefix rules. `None`: any third-party package but the frameworks; a set: these only.
+ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
+    # package: (our packages it may import beside itself, third-party packages it may import)
+    "contracts": (set(), {"msgspec", "google", "grpc_tools"}),
+    "gateway.core": (set(), {"numpy"}),
+    "gateway.protocols": ({"gateway.core"}, {"numpy", "msgspec", "orjson", "fastapi", "starlette", "PIL"}),
+    "gateway.engines": (
+        {"gateway.core", "contracts"},
+        {"numpy", "msgspec", "grpc", "aiohttp", "safetensors"},
+    ),
+    "gateway.repository": ({"gateway.core", "contracts"}, set()),
+    "gateway.metrics": ({"gateway.core"}, {"prometheus_client"}),
+    "gateway.admin": ({"gateway.core"}, {"fastapi", "starlette"}),
+    "gateway": ({"gateway", "contracts"}, None),
+    "workers.torch": ({"workers.mnist", "workers.canonical", "workers.exports", "contracts"}, None),
+    "workers.tf": ({"workers.mnist", "workers.canonical", "workers.exports", "contracts"}, None),
+    "workers": ({"contracts"}, None),
+    "twinserve": ({"contracts"}, None),
+    "loadtest": ({"contracts"}, None),
+}
+OWN_FRAMEWORKS = {
+    "workers.torch": {"torch", "ts"},
+    "workers.tf": {"tensorflow", "keras", "tensorflow_serving"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str) -> Iterator[str]:
+    """Every module an import statement names, wherever it stands (inside functions too)."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where an arrow goes"
+            assert node.module
+            yield node.module
+            if node.module in OURS | {"gateway.core"}:
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_within(module: str, packages: set[str]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+def violations(module: str, source: str) -> list[str]:
+    rule = max((prefix for prefix in ALLOWED if is_within(module, {prefix})), key=len)
+    ours, third_party = ALLOWED[rule]
+    found = []
+    for name in imported(source):
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names:
+            continue
+        if top in OURS:
+            ok = is_within(name, ours | {rule}) or name in OURS
+        elif top in FRAMEWORKS:
+            ok = top in next((own for prefix, own in OWN_FRAMEWORKS.items() if is_within(module, {prefix})), set())
+        else:
+            ok = third_party is None or top in third_party
+        if not ok:
+            found.append(f"{module} imports {name}, which {rule} may not")
+    return found
+
+
+def test_every_import_follows_the_arrows() -> None:
+    files = [path for package in OURS for path in (ROOT / package).rglob("*.py")]
+    assert len(files) > 40, "the walk found the tree"
+    # The handler lives inside the TorchServe archive, where its siblings are top-level modules.
+    found = [
+        problem
+        for path in files
+        for problem in violations(module_name(path), path.read_text())
+        if not (path.name == "handler.py" and "imports model," in problem)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("gateway.core.router", "import fastapi"),
+        ("gateway.core.router", "from prometheus_client import Counter"),
+        ("gateway.core.router", "from gateway.engines import fake"),
+        ("gateway.engines.tfserving", "import tensorflow_serving.apis"),
+        ("gateway.engines.tfserving", "from gateway.protocols.oip import decode_request"),
+        ("gateway.protocols.oip", "from gateway.metrics import Metrics"),
+        ("gateway.app", "import workers.mnist"),
+        ("gateway.app", "def late():\n    import torch"),
+        ("workers.torch.train", "import tensorflow"),
+        ("workers.tf.export", "from workers.torch.model import Network"),
+        ("workers.tf.export", "from gateway.core import tensors"),
+        ("contracts.layout", "from gateway.settings import Settings"),
+        ("twinserve.up", "from workers.torch.launcher import main"),
+    ],
+)
+def test_a_forbidden_import_is_found(module: str, statement: str) -> None:
+    assert violations(module, statement)
