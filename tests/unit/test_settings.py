@@ -1,0 +1,55 @@
+"""Ports, places and tokens from the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.addresses import Ports
+from gateway.settings import Settings
+from twinserve.places import Places, default_url, read_token
+
+
+def test_the_default_ports_are_the_published_contract() -> None:
+    assert Ports() == Ports(8000, 8001, 8080, 8081, 8082, 7070, 7071, 8500, 8501)
+    assert Ports.from_environment({}) == Ports()
+
+
+def test_ports_survive_the_environment() -> None:
+    ports = Ports(*range(10_000, 10_009))
+    assert Ports.from_environment(ports.to_environment()) == ports
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "", "8e3"])
+def test_what_is_no_port(port: str) -> None:
+    with pytest.raises(ValueError, match=r"TWINSERVE_HTTP_PORT='.*' is not a port"):
+        Ports.from_environment({"TWINSERVE_HTTP_PORT": port})
+
+
+def test_the_gateway_reads_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in Ports(*range(10_000, 10_009)).to_environment().items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.http_port == 10_000
+    assert settings.torchserve_inference_port == 10_002
+    assert settings.tfserving_grpc_port == 10_007
+
+
+def test_the_token_comes_from_the_environment_or_the_file(tmp_path: Path) -> None:
+    environment = {"TWINSERVE_HOME": str(tmp_path)}
+    assert read_token(environment) is None
+    places = Places.from_environment(environment)
+    places.ensure_token()
+    token = read_token(environment)
+    assert token
+    assert len(token) > 30
+    places.ensure_token()
+    assert read_token(environment) == token, "made once"
+    assert places.token_file.stat().st_mode & 0o777 == 0o600
+    assert Settings(admin_token_file=places.token_file).read_admin_token() == token
+    assert read_token(environment | {"TWINSERVE_ADMIN_TOKEN": "given"}) == "given"
+
+
+def test_the_url_follows_the_port() -> None:
+    assert default_url({}) == "http://127.0.0.1:8000"
+    assert default_url({"TWINSERVE_HTTP_PORT": "9000"}) == "http://127.0.0.1:9000"
+    assert default_url({"TWINSERVE_URL": "https://there", "TWINSERVE_HTTP_PORT": "9000"}) == "https://there"
