@@ -10,22 +10,28 @@ PYTEST := $(BIN)/python -m pytest
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# What `make up` needs, and on top of it what the tests need. torch is named in both so that one resolve decides.
+# What `make up` needs, and on top of it what the tests need; constraints.txt is the one resolve behind all of them.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 RUN_STAMP := $(VENV)/installed-run
 DEV_STAMP := $(VENV)/installed-dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "twinserve needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "Python's venv package is missing: apt install python3-venv"; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv package is missing: apt install python3-venv"; exit 1; }
 
 $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing the gateway and both frameworks (about 3 GB, a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gateway,torch,tf]'
+	@echo "installing 1/3: the gateway and the command line"
+	@$(PIP_INSTALL) '.[gateway]'
+	@echo "installing 2/3: torch and TorchServe"
+	@$(PIP_INSTALL) '.[torch]'
+	@echo "installing 3/3: TensorFlow (3 GB in all)"
+	@$(PIP_INSTALL) '.[gateway,torch,tf]'
 	@touch $@
 
 $(DEV_STAMP): $(RUN_STAMP)
 	@echo "installing what tests and checks need"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gateway,torch,tf,load,dev]'
+	@$(PIP_INSTALL) '.[gateway,torch,tf,load,dev]'
 	@touch $@
 
 install: $(RUN_STAMP)  ## what `make up` needs, into .venv
