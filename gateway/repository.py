@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from contracts.layout import Live, ModelPaths, VersionPaths, models, read_live
+from contracts.layout import ModelPaths, VersionPaths, models, read_live
 from contracts.manifest import BadDocument, Image, Manifest, read_document
 from contracts.manifest import TensorSpec as ManifestTensorSpec
 from gateway.core.ports import ImageRecipe, PublishedModel, PublishedVersion
@@ -22,30 +22,36 @@ class DirectoryRepository:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._versions: dict[Path, PublishedVersion] = {}
+        self._models: dict[str, PublishedModel] = {}
         self._reported: dict[Path, str] = {}
 
     def scan(self) -> Mapping[str, PublishedModel]:
-        """See gateway.core.ports.Repository. A model is servable once its live.json names a readable version."""
-        found = (self._read_model(paths) for paths in models(self._root))
-        return {model.name: model for model in found if model is not None}
+        """See gateway.core.ports.Repository. A model is servable once its live.json names a readable version.
+
+        A model that was servable and cannot be read any more stays as it was: an unreadable file must not unload what
+        serves. It goes when its directory goes.
+        """
+        try:
+            found = models(self._root)
+        except OSError as error:
+            self._report(self._root, str(error))
+            return self._models
+        read = ((paths.model, self._read_model(paths) or self._models.get(paths.model)) for paths in found)
+        self._models = {name: model for name, model in read if model is not None}
+        return self._models
 
     def _read_model(self, paths: ModelPaths) -> PublishedModel | None:
-        read = {number: self._read_version(paths.version(number)) for number in paths.published()}
-        versions = {number: version for number, version in read.items() if version is not None}
-        live = self._read_live(paths)
-        if live is None:
+        try:
+            read = {number: self._read_version(paths.version(number)) for number in paths.published()}
+            live = read_live(paths)
+        except (OSError, BadDocument) as error:
+            self._report(paths.live, str(error))
             return None
+        versions = {number: version for number, version in read.items() if version is not None}
         if live.live not in versions:
             self._report(paths.live, f"names version {live.live}, published are {sorted(versions)}")
             return None
         return PublishedModel(paths.model, live.live, live.routing, versions)
-
-    def _read_live(self, paths: ModelPaths) -> Live | None:
-        try:
-            return read_live(paths)
-        except (OSError, BadDocument) as error:
-            self._report(paths.live, str(error))
-            return None
 
     def _read_version(self, paths: VersionPaths) -> PublishedVersion | None:
         version = self._versions.get(paths.root)

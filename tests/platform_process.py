@@ -1,5 +1,6 @@
 """A real platform as its user starts it: `twinserve up` in a subprocess, on free ports and in folders of its own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -128,3 +129,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
         pause.wait(0.05)
+
+
+async def wait_until_async(condition: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:
+    """The same for a condition that must be awaited."""
+    deadline = time.monotonic() + timeout_s
+    never = asyncio.Event()
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        with suppress(TimeoutError):
+            await asyncio.wait_for(never.wait(), 0.1)

@@ -23,6 +23,7 @@ from twinserve.supervisor import StartError, Supervisor
 
 GATEWAY = "gateway"
 WATCH_INTERVAL_S = 0.5
+INTERRUPTED = 130
 
 Say = Callable[[str], None]
 
@@ -39,13 +40,20 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
     with _only_one(places):
         _check_ports(ports)
         places.ensure_token()
-        _publish_shipped(places, say)
+        try:
+            _publish_shipped(places, say)
+        except CannotStart:
+            if not stop_asked.is_set():
+                raise  # else Ctrl-C reached the exporters too, and a half-made version is gone already
         if stop_asked.is_set():
-            return 0
-        with Supervisor(stop_asked) as supervisor:
-            code = _serve(supervisor, places, ports, timeout_s, say)
-            say("stopping")
-        places.state.unlink(missing_ok=True)
+            say("stopped before the start")
+            return INTERRUPTED
+        try:
+            with Supervisor(stop_asked) as supervisor:
+                code = _serve(supervisor, places, ports, timeout_s, say)
+                say("stopping")
+        finally:
+            places.state.unlink(missing_ok=True)
     say("stopped")
     return code
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.batcher import Batcher
-from gateway.core.errors import EngineError
+from gateway.core.errors import EngineError, EngineFailed
 from gateway.core.leases import Leases
 from gateway.core.lifecycle import (
     LaneKey,
@@ -74,10 +74,8 @@ class Keeper:
 
     def doubt(self, engine: str) -> None:
         """Leave an engine out of routing until it was observed again."""
-        if self._observed.pop(engine, None) is not None:
-            log.warning("engine %s is left out of routing: it could not be reached", engine)
-            self._events.engine_seen(engine, self._engines[engine].implementation, is_up=False)
-            self._assign_table()
+        if engine in self._observed:
+            self._lose(engine)
 
     async def run(self) -> None:
         """Follow the repository and the engines until cancelled."""
@@ -104,18 +102,31 @@ class Keeper:
             observed = await engine.observe(frozenset(self._models))
             desired = desired_versions(self._models, self._limits.resident_versions, self._held(engine.name))
             if needs_change(desired, observed):
-                await engine.serve(desired)
-                observed = await engine.observe(frozenset(self._models))
+                observed = await self._tell(engine, desired) or observed
         except EngineError as error:
             log.info("engine %s: %s", engine.name, error.message)
-            self._events.engine_seen(engine.name, engine.implementation, is_up=False)
-            if self._observed.pop(engine.name, None) is not None:
-                log.warning("engine %s is left out of routing: %s", engine.name, error.message)
-                self._assign_table()
+            self._lose(engine.name)
             return
         self._report(engine, observed)
         if observed != self._observed.get(engine.name) or self._models != self._routed_models:
             self._observed[engine.name] = observed
+            self._assign_table()
+
+    async def _tell(
+        self, engine: Engine, desired: Mapping[str, frozenset[int]]
+    ) -> Mapping[tuple[str, int], Observed] | None:
+        """Returns what the engine holds then; None when it would not be told, which costs it nothing it has."""
+        try:
+            await engine.serve(desired)
+        except EngineFailed as error:
+            log.error("engine %s does not take its versions: %s", engine.name, error.message)
+            return None
+        return await engine.observe(frozenset(self._models))
+
+    def _lose(self, engine: str) -> None:
+        self._events.engine_seen(engine, self._engines[engine].implementation, is_up=False)
+        if self._observed.pop(engine, None) is not None:
+            log.warning("engine %s is left out of routing until it answers again", engine)
             self._assign_table()
 
     def _held(self, engine: str) -> frozenset[tuple[str, int]]:

@@ -6,7 +6,7 @@ It ships with the product so that routing, batching and failover can be tried wi
 import asyncio
 from collections.abc import Callable, Mapping
 
-from gateway.core.errors import EngineUnreachable
+from gateway.core.errors import EngineFailed, EngineUnreachable
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import Tensor
@@ -24,6 +24,7 @@ class FakeEngine:
         self.batches: list[EngineBatch] = []
         self.asked = asyncio.Event()
         self.is_reachable = True
+        self.is_obedient = True
         self.gate = asyncio.Event()
         self.gate.set()
         self._answer = answer
@@ -47,6 +48,8 @@ class FakeEngine:
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
         """See gateway.core.ports.Engine."""
         self._check()
+        if not self.is_obedient:
+            raise EngineFailed(f"{self.name} was told to refuse")
         self._held = dict(desired)
 
     async def close(self) -> None:

@@ -29,6 +29,8 @@ from gateway.core.tensors import Tensor
 log = logging.getLogger(__name__)
 
 CONTROL_TIMEOUT_S = 10.0
+# A version that TorchServe refused is offered again after this long: the cause may have been mended.
+REFUSAL_LIFETIME_S = 60.0
 # How long a version may take from registration to its first ready worker before it counts as failed.
 LOAD_TIMEOUT_S = 120.0
 
@@ -65,6 +67,7 @@ class TorchServe:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
         self._tokens: dict[str, str] = {}
         self._registered_at: dict[tuple[str, int], float] = {}
+        self._refused: dict[tuple[str, int], tuple[float, str]] = {}
 
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
@@ -86,19 +89,27 @@ class TorchServe:
         observed: dict[tuple[str, int], Observed] = {}
         if not models:
             await self._manage("GET", "/models")
+        now = asyncio.get_running_loop().time()
+        for key, (since, reason) in self._refused.items():
+            if now - since < REFUSAL_LIFETIME_S:
+                observed[key] = Observed(VersionState.ERROR, reason)
         for model in models:
-            for description in await self._describe(model):
-                version = int(description.modelVersion)
+            for version, description in (await self._describe(model)).items():
                 observed[model, version] = self._judge(model, version, description)
         return observed
 
-    async def _describe(self, model: str) -> list[_Description]:
+    async def _describe(self, model: str) -> dict[int, _Description]:
+        """What TorchServe holds of a model, by version. Versions that are no integers are somebody else's."""
         status, answer = await self._manage("GET", f"/models/{model}/all")
         if status == 404:
-            return []
+            return {}
         if status != 200:
             raise EngineFailed(f"torchserve does not describe {model}: {_message(answer)}")
-        return msgspec.json.decode(answer, type=list[_Description])
+        try:
+            descriptions = msgspec.json.decode(answer, type=list[_Description])
+        except msgspec.DecodeError as error:
+            raise EngineFailed(f"torchserve describes {model} in a way we do not know: {error}") from error
+        return {int(found.modelVersion): found for found in descriptions if found.modelVersion.isdecimal()}
 
     def _judge(self, model: str, version: int, description: _Description) -> Observed:
         now = asyncio.get_running_loop().time()
@@ -111,24 +122,28 @@ class TorchServe:
 
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
         """See gateway.core.ports.Engine."""
+        self._refused = {key: why for key, why in self._refused.items() if key[1] in desired.get(key[0], ())}
         for model, versions in desired.items():
-            there = {int(description.modelVersion) for description in await self._describe(model)}
+            there = set(await self._describe(model))
             for version in sorted(versions - there):
                 await self._register(model, version)
             if there - versions:
                 await self._unregister(model, sorted(there - versions), keep=max(versions))
 
     async def _register(self, model: str, version: int) -> None:
+        """Begin to load a version. What TorchServe refuses is remembered as that version's state, not raised."""
         archive = self._link_archive(model, version)
         query = (
             f"url={archive}&model_name={model}&batch_size=1&max_batch_delay=0&initial_workers=1&synchronous=false"
             f"&response_timeout=120&startup_timeout={LOAD_TIMEOUT_S:.0f}"
         )
-        self._registered_at[model, version] = asyncio.get_running_loop().time()
+        now = self._registered_at[model, version] = asyncio.get_running_loop().time()
         status, answer = await self._manage("POST", f"/models?{query}")
         # 409: another gateway process registered it first, which is as good.
-        if status not in (200, 202, 409):
-            raise EngineFailed(f"torchserve refused {model} version {version}: {_message(answer)}")
+        if status in (200, 202, 409):
+            self._refused.pop((model, version), None)
+        else:
+            self._refused[model, version] = (now, f"torchserve refused it: {_message(answer)}")
 
     def _link_archive(self, model: str, version: int) -> str:
         """Give the archive a name of its own in the model store, where TorchServe takes plain file names only."""
@@ -180,9 +195,18 @@ class TorchServe:
     async def _call(self, token: str, method: str, url: str, timeout_s: float, body: bytes | None) -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
         timeout = aiohttp.ClientTimeout(total=timeout_s)
-        try:
+
+        async def send() -> tuple[int, bytes]:
             async with self._session.request(method, url, data=body, headers=headers, timeout=timeout) as response:
                 return response.status, await response.read()
+
+        try:
+            try:
+                return await send()
+            except aiohttp.ServerDisconnectedError:
+                # A kept connection may have been closed from the other side; nothing we send is harmed by being sent
+                # twice. A server that is really gone refuses the second connection.
+                return await send()
         except TimeoutError as error:
             raise DeadlineExceeded("torchserve did not answer before the deadline") from error
         except (aiohttp.ClientError, OSError) as error:

@@ -24,6 +24,7 @@ from gateway.protocols.oip import encode_error
 
 log = logging.getLogger(__name__)
 
+CLIENT_CLOSED = 499  # nobody reads it; nginx's number for a client that went away
 _LONGEST_VERSION_DIGITS = 18
 
 
@@ -84,7 +85,10 @@ class Exchange:
         except ServingError as error:
             self._count_failure(codec, model, version, error.outcome)
             return error_response(error)
-        except (ClientDisconnect, asyncio.CancelledError):
+        except ClientDisconnect:
+            self._count_failure(codec, model, version, "cancelled")
+            return Response(status_code=CLIENT_CLOSED)
+        except asyncio.CancelledError:
             self._count_failure(codec, model, version, "cancelled")
             raise
 

@@ -1,23 +1,27 @@
 """One suite over every engine: what the core may rely on, whoever stands behind the port."""
 
 import asyncio
+import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from contracts.layout import ModelPaths
+from contracts.layout import TORCHSERVE_STORE, ModelPaths
 from gateway.core.errors import DeadlineExceeded, EngineRejected, EngineUnreachable
 from gateway.core.messages import EngineBatch
-from gateway.core.ports import Engine, VersionState
+from gateway.core.ports import Engine, Observed, VersionState
 from gateway.core.tensors import Tensor
 from gateway.engines.fake import FakeEngine
 from gateway.engines.tfserving import TfServing, TfServingAddress
 from gateway.engines.torchserve import TorchServe, TorchServeAddress
-from tests.platform_process import Platform, free_ports
+from tests.platform_process import Platform, free_ports, wait_until_async
+from twinserve.child import ChildPlan
 from twinserve.places import SHIPPED_MODEL
 from twinserve.reference import load_weights, logits
+from twinserve.supervisor import Supervisor
 
 pytestmark = pytest.mark.engines
 
@@ -171,3 +175,70 @@ async def test_torchserve_with_tokens_it_does_not_know(
     keys.write_bytes(real)
     assert (await stale.infer(batch(golden["images"][:1])))["logits"].shape == (1, 10)
     await stale.close()
+
+
+async def test_torchserve_refuses_a_version_and_keeps_the_others(
+    platform: Platform, golden: Mapping[str, Tensor]
+) -> None:
+    """There is no archive of version 77: the link to it dangles."""
+    engine = torchserve(platform)
+    await engine.serve({"mnist": frozenset({1, 2, 77})})
+    observed = await engine.observe(frozenset({"mnist"}))
+    assert observed["mnist", 77].state is VersionState.ERROR
+    assert "Model not found at: mnist-77.mar" in observed["mnist", 77].reason
+    assert (await engine.infer(batch(golden["images"][:1])))["logits"].shape == (1, 10)
+    await engine.serve({"mnist": frozenset({1, 2})})
+    assert set(await engine.observe(frozenset({"mnist"}))) == {("mnist", 1), ("mnist", 2)}
+    await engine.close()
+
+
+async def test_torchserve_unloads_and_loads_again(platform: Platform, tmp_path: Path) -> None:
+    """On a TorchServe of its own: the shared platform's gateway would put things back."""
+    ports = free_ports()
+    store = tmp_path / "repository" / TORCHSERVE_STORE
+    store.mkdir(parents=True)
+    (tmp_path / "repository" / "mnist").symlink_to(platform.repository / "mnist")
+    command = (
+        sys.executable,
+        "-m",
+        "workers.torch.launcher",
+        "--run-dir",
+        str(tmp_path / "ts"),
+        "--model-store",
+        str(store),
+    )
+    plan = ChildPlan("torchserve", command, tmp_path / "log", lambda: True, ports.to_environment())
+    address = TorchServeAddress(
+        f"http://127.0.0.1:{ports.torchserve_inference}",
+        f"http://127.0.0.1:{ports.torchserve_management}",
+        tmp_path / "ts" / "key_file.json",
+        tmp_path / "repository",
+    )
+    with Supervisor(threading.Event()) as supervisor:
+        supervisor.start(plan)
+        engine = TorchServe(address)
+        images = np.zeros((1, 28, 28), np.float32)
+        for versions in ({1}, {1, 2}, {2}, {1}):
+            await until_held(engine, versions)
+            for version in versions:
+                outputs = await engine.infer(batch(images, version))
+                np.testing.assert_allclose(outputs["logits"], reference(version, images), atol=1e-4)
+        with pytest.raises(EngineUnreachable):
+            await engine.infer(batch(images, 2))
+        await engine.close()
+
+
+async def until_held(engine: Engine, versions: set[int]) -> None:
+    """As the keeper does: tell it, then look until it is so."""
+    ready = {("mnist", version): Observed(VersionState.READY) for version in versions}
+
+    async def is_so() -> bool:
+        try:
+            if await engine.observe(frozenset({"mnist"})) == ready:
+                return True
+            await engine.serve({"mnist": frozenset(versions)})
+        except EngineUnreachable:
+            return False  # it is starting
+        return False
+
+    await wait_until_async(is_so, 90, f"versions {versions} ready, and no others")

@@ -92,6 +92,19 @@ async def test_only_resident_versions_are_held(gateway: Gateway) -> None:
     assert set(await gateway.engines[0].observe(frozenset({"adder"}))) == {("adder", 1), ("adder", 3)}
 
 
+async def test_an_engine_that_refuses_new_versions_keeps_answering_with_the_old(gateway: Gateway) -> None:
+    gateway.engines[0].is_obedient = False
+    gateway.repository.models = (published(live=3, versions=(2, 3)),)
+    await gateway.look()
+    table = gateway.router.table.models["adder"].versions
+    assert set(table[2].lanes) == {"torchserve", "tfserving"}
+    assert set(table[3].lanes) == {"tfserving"}
+    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {"tfserving"}
+    gateway.engines[0].is_obedient = True
+    await gateway.look()
+    assert set(gateway.router.table.models["adder"].versions[3].lanes) == {"torchserve", "tfserving"}
+
+
 async def test_a_lost_engine_costs_no_unforced_request(gateway: Gateway, events: LedgerEvents) -> None:
     lost, other = gateway.engines
     lost.is_reachable = False

@@ -1,6 +1,7 @@
 """The shared directory as the gateway reads it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,21 @@ def test_a_bad_live_file_takes_the_model_out_and_says_why_once(
     repository = DirectoryRepository(tmp_path)
     assert repository.scan() == repository.scan() == {}
     assert [said in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_file_that_becomes_unreadable_does_not_unload_what_serves(tmp_path: Path) -> None:
+    paths = publish(tmp_path, 1)
+    write_live(paths, Live(live=1))
+    repository = DirectoryRepository(tmp_path)
+    good = repository.scan()
+    for spoiled in ("{", '{"live": 9}'):
+        paths.live.write_text(spoiled)
+        assert repository.scan() == good
+    publish(tmp_path, 2)
+    write_live(paths, Live(live=2))
+    assert repository.scan()["adder"].live == 2
+    shutil.rmtree(paths.root)
+    assert repository.scan() == {}
 
 
 def test_a_broken_version_does_not_take_the_others_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
