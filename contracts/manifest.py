@@ -86,6 +86,17 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_abs_diff: dict[str, float]
 
 
+def check_image(image: Image, signature: Signature) -> None:
+    """Hold an image block against the signature it refers to. Raises ValueError."""
+    inputs = {spec.name: spec.shape for spec in signature.inputs}
+    outputs = {spec.name: spec.shape for spec in signature.outputs}
+    wanted_input, wanted_output = (-1, image.height, image.width), (-1, len(image.labels))
+    if set(inputs) != {image.input} or inputs[image.input] != wanted_input:
+        raise ValueError(f"the image block needs the one input {image.input!r} {wanted_input}, there is {inputs}")
+    if outputs.get(image.output) != wanted_output:
+        raise ValueError(f"the image block needs output {image.output!r} {wanted_output}, there is {outputs}")
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`manifest.json` of a published version."""
 
@@ -95,6 +106,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: Weights
     parity: Parity
     image: Image | None = None
+
+    def __post_init__(self) -> None:
+        if self.image is not None:
+            check_image(self.image, self.signature)
 
 
 T = TypeVar("T")

@@ -42,7 +42,8 @@ def main() -> int:
     try:
         settings = Settings()
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    except ValueError as error:  # pydantic's ValidationError is one
+        settings.read_admin_token()
+    except (ValueError, OSError) as error:  # pydantic's ValidationError is a ValueError
         sys.stderr.write(f"the gateway's settings (TWINSERVE_… variables) are wrong: {error}\n")
         return 2
     # uvicorn drains on these and then raises them once more; being asked to stop is no failure.

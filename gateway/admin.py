@@ -15,8 +15,9 @@ def make_router(keeper: Keeper, engines: tuple[Engine, ...], token: str | None) 
     """The routes under /admin. Without a token nobody is let in."""
 
     def authenticate(request: Request) -> None:
-        given = request.headers.get("authorization", "")
-        if token is None or not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        is_right = token is not None and hmac.compare_digest(given.encode(), token.encode())
+        if scheme.lower() != "bearer" or not is_right:
             raise Unauthenticated("expected the operators' token as 'Authorization: Bearer …'")
 
     def describe(model: PublishedModel) -> dict[str, Any]:

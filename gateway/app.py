@@ -84,7 +84,7 @@ def make_app(settings: Settings, engines: tuple[Engine, ...], stop: Callable[[],
     app.include_router(admin.make_router(keeper, engines, settings.read_admin_token()))
     _add_metrics_route(app, metrics)
     _add_error_handlers(app)
-    app.add_middleware(RequestIds)
+    app.add_middleware(OuterEdge)
     return app
 
 
@@ -125,16 +125,9 @@ def _add_error_handlers(app: FastAPI) -> None:
         headers = {"Content-Type": "application/json", **(error.headers or {})}
         return Response(encode_error(message), error.status_code, headers)
 
-    @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> Response:
-        log.error("a bug answered 500", exc_info=error)
-        return Response(
-            encode_error("internal error; see the gateway's log"), 500, {"Content-Type": "application/json"}
-        )
 
-
-class RequestIds:
-    """Gives every answer an X-Request-Id: the client's own when it is a printable word, else a new one."""
+class OuterEdge:
+    """Gives every answer an X-Request-Id (the client's own when it is a printable word), and bugs an answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -146,9 +139,19 @@ class RequestIds:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
+        has_started = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            if has_started:
+                raise
+            log.exception("a bug answered 500")
+            await error_response(ServingError("internal error; see the gateway's log"))(scope, receive, send_with_id)

@@ -33,7 +33,9 @@ class Metrics:
             return Histogram(f"twinserve_{name}", text, labels, buckets=buckets, registry=registry)
 
         self._requests = counter("requests_total", "Requests by how they ended", (*request, "outcome"))
-        self._seconds = histogram("request_seconds", "From first byte in to last byte out, answered requests", request)
+        self._seconds = histogram(
+            "request_seconds", "From the request's head to its encoded answer, answered requests", request
+        )
         self._stages = histogram("stage_seconds", "Where an answered request spent it", ("engine", "version", "stage"))
         self._batch_rows = histogram("batch_rows", "Rows in an engine call", ("engine", "version"), ROW_BUCKETS)
         self._rows = counter("rows_total", "Rows answered by engines", (*version, "engine"))
@@ -87,5 +89,5 @@ class Metrics:
         for stage, seconds in stages_s.items():
             self._stages.labels(engine, version, stage).observe(seconds)
 
-    def request_failed(self, model: str, version: str, protocol: str, outcome: str) -> None:
-        self._requests.labels(model, version, "", protocol, outcome).inc()
+    def request_failed(self, model: str, version: str, engine: str, protocol: str, outcome: str) -> None:
+        self._requests.labels(model, version, engine, protocol, outcome).inc()

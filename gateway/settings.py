@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     )
 
     body_limit_bytes: PositiveInt = 16 * 1024 * 1024
-    image_limit_pixels: PositiveInt = 32_000_000
+    image_limit_pixels: PositiveInt = Field(default=16_000_000, description="Of all pictures of a request together")
     default_timeout_s: PositiveFloat = 30.0
     longest_timeout_s: PositiveFloat = 600.0
     resident_versions: PositiveInt = Field(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,11 @@ class Platform:
     def metric(self, text: str, name: str) -> float:
         """The sum of all samples of a metric in an exposition."""
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0] == name)
+
+    def up(self, text: str) -> dict[str, float]:
+        """The engines that an exposition says are up (1) or not (0)."""
+        found = re.findall(r'^twinserve_engine_up{engine="(\w+)",[^}]*} (\S+)$', text, re.MULTILINE)
+        return {engine: float(value) for engine, value in found}
 
 
 def free_ports() -> Ports:

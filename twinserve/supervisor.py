@@ -15,7 +15,7 @@ from twinserve.child import Child, ChildPlan
 from twinserve.diagnosis import likely_cause
 
 POLL_INTERVAL_S = 0.1
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 35.0  # longer than the gateway takes to drain
 
 
 class StartError(Exception):

@@ -153,7 +153,7 @@ def _watch(supervisor: Supervisor, say: Say) -> int:
             say(str(death))
             if death.name == GATEWAY:
                 return 1
-            say(f"{death.name} is down; the gateway goes on with the other engine. Start again to bring it back.")
+            say(f"{death.name} is down; the gateway goes on with what is left. Start again to bring it back.")
     return 0
 
 

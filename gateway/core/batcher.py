@@ -6,9 +6,10 @@ tried alone, so that it fails alone.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 
 import numpy as np
@@ -29,11 +30,10 @@ class Served:
     upstream_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     inputs: Mapping[str, Tensor]
-    rows: int
-    stack_key: Hashable
+    size: Candidate
     deadline: float
     since: float
     future: asyncio.Future[Served]
@@ -51,9 +51,15 @@ class Batcher:
         self._signature = signature
         self._limits = limits
         self._events = events
-        self._queue: deque[_Waiting] = deque()
+        self._queue: OrderedDict[_Waiting, None] = OrderedDict()
         self._queued_rows = 0
-        self._batches: set[asyncio.Task[None]] = set()
+        self._batches: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
+        self._unanswered_since: float | None = None
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the engine has been asked without giving any answer; 0 when it owes none."""
+        return 0.0 if self._unanswered_since is None else perf_counter() - self._unanswered_since
 
     async def submit(self, inputs: Mapping[str, Tensor], rows: int, deadline: float) -> Served:
         """Answer `rows` rows of checked inputs.
@@ -66,8 +72,9 @@ class Batcher:
                 f"the queue of {self._model} version {self._version} on {self._engine.name} is full: "
                 f"{self._queued_rows} of {self._limits.queue_rows} rows wait"
             )
-        waiting = _Waiting(inputs, rows, self._stack_key(inputs), deadline, perf_counter(), loop.create_future())
-        self._queue.append(waiting)
+        size = Candidate(rows, self._stack_key(inputs), sum(tensor.nbytes for tensor in inputs.values()))
+        waiting = _Waiting(inputs, size, deadline, perf_counter(), loop.create_future())
+        self._queue[waiting] = None
         self._count_queued(rows)
         self._dispatch()
         timer = loop.call_at(deadline, _expire, waiting.future)
@@ -75,6 +82,18 @@ class Batcher:
             return await waiting.future
         finally:
             timer.cancel()
+            self._leave_queue(waiting)
+
+    def abandon(self, error: ServingError) -> None:
+        """Fail everybody who waits, queued or sent: the engine will not answer. Nothing may be submitted after it."""
+        waiting = [*self._queue, *(member for batch in self._batches.values() for member in batch)]
+        _fail(waiting, error)
+        for task in self._batches:
+            task.cancel()
+
+    def engine_answered(self) -> None:
+        """The engine gave a sign of life, here or elsewhere."""
+        self._unanswered_since = perf_counter() if len(self._batches) > 1 else None
 
     async def close(self) -> None:
         """Wait for the batches that are out. Call once nothing is submitted any more."""
@@ -88,41 +107,45 @@ class Batcher:
 
     def _dispatch(self) -> None:
         while batch := self._take():
+            self._unanswered_since = self._unanswered_since or perf_counter()
             task = asyncio.get_running_loop().create_task(self._run(batch))
-            self._batches.add(task)
+            self._batches[task] = batch
             task.add_done_callback(self._batch_returned)
 
     def _take(self) -> list[_Waiting]:
-        while self._queue and self._queue[0].future.done():
-            self._count_queued(-self._queue.popleft().rows)
-        alive = (w for w in self._queue if not w.future.done())
-        planned = plan_batch((Candidate(w.rows, w.stack_key) for w in alive), len(self._batches), self._limits)
-        batch: list[_Waiting] = []
-        while len(batch) < planned:
-            waiting = self._queue.popleft()
-            self._count_queued(-waiting.rows)
-            if not waiting.future.done():
-                batch.append(waiting)
+        # Who expired or was cancelled this very moment has not left the queue yet.
+        alive = (waiting for waiting in self._queue if not waiting.future.done())
+        planned = plan_batch((waiting.size for waiting in alive), len(self._batches), self._limits)
+        batch = list(islice((waiting for waiting in self._queue if not waiting.future.done()), planned))
+        for waiting in batch:
+            self._leave_queue(waiting)
         return batch
+
+    def _leave_queue(self, waiting: _Waiting) -> None:
+        if waiting in self._queue:
+            del self._queue[waiting]
+            self._count_queued(-waiting.size.rows)
 
     def _count_queued(self, rows: int) -> None:
         self._queued_rows += rows
         self._events.queue_changed(self._engine.name, rows)
 
     def _batch_returned(self, task: asyncio.Task[None]) -> None:
-        self._batches.discard(task)
+        del self._batches[task]
         self._dispatch()
 
     async def _run(self, batch: Sequence[_Waiting]) -> None:
         self._events.in_flight_changed(self._engine.name, len(batch))
         try:
-            await self._answer(batch)
+            try:
+                await self._answer(batch)
+            except EngineRejected as error:
+                if len(batch) == 1:
+                    _fail(batch, error)
+                else:
+                    await self._answer_one_by_one(batch)
         except ServingError as error:
-            if isinstance(error, EngineRejected) and len(batch) > 1:
-                for waiting in batch:
-                    await self._answer_alone(waiting)
-            else:
-                _fail(batch, error)
+            _fail(batch, error)
         except BaseException as error:
             # A bug or a cancellation: nobody may be left waiting for an answer that will not come.
             _fail(batch, EngineFailed(f"the batch on {self._engine.name} broke off: {error!r}"))
@@ -130,18 +153,25 @@ class Batcher:
         finally:
             self._events.in_flight_changed(self._engine.name, -len(batch))
 
-    async def _answer_alone(self, waiting: _Waiting) -> None:
-        try:
-            await self._answer([waiting])
-        except ServingError as error:
-            _fail([waiting], error)
+    async def _answer_one_by_one(self, batch: Sequence[_Waiting]) -> None:
+        for waiting in batch:
+            if waiting.future.done():
+                continue
+            try:
+                await self._answer([waiting])
+            except EngineRejected as error:
+                _fail([waiting], error)
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         started = perf_counter()  # the event loop's own clock may tick in whole milliseconds
-        inputs = _stack(batch)
-        rows = sum(waiting.rows for waiting in batch)
+        rows = sum(waiting.size.rows for waiting in batch)
         deadline = max(waiting.deadline for waiting in batch)
-        outputs = await self._engine.infer(EngineBatch(self._model, self._version, inputs, deadline))
+        try:
+            outputs = await self._engine.infer(EngineBatch(self._model, self._version, _stack(batch), deadline))
+        except EngineRejected:
+            self.engine_answered()  # a refusal is an answer
+            raise
+        self.engine_answered()
         broken = self._signature.find_broken_output(outputs, rows)
         if broken:
             raise EngineFailed(f"{self._engine.name} answered against the signature: {broken}")
@@ -164,7 +194,7 @@ def _split(outputs: Mapping[str, Tensor], batch: Sequence[_Waiting]) -> list[Map
     shares: list[Mapping[str, Tensor]] = []
     start = 0
     for waiting in batch:
-        end = start + waiting.rows
+        end = start + waiting.size.rows
         shares.append({name: tensor[start:end] for name, tensor in outputs.items()})
         start = end
     return shares

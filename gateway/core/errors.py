@@ -8,9 +8,13 @@ LONGEST_MESSAGE = 500
 
 
 class ServingError(Exception):
-    """A request cannot be answered. `outcome` is its label in metrics; messages that quote a client are cut short."""
+    """A request cannot be answered. Messages are cut short: they may quote a client.
+
+    `outcome` is the label in metrics; `engine` is the engine that was asked last, if one was.
+    """
 
     outcome = "error"
+    engine = ""
 
     def __init__(self, message: str) -> None:
         self.message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
@@ -65,6 +69,12 @@ class DeadlineExceeded(ServingError):
     """The client's time is over."""
 
     outcome = "deadline"
+
+
+class Cancelled(ServingError):
+    """Whoever asked does not wait any more."""
+
+    outcome = "cancelled"
 
 
 class EngineError(ServingError):

@@ -1,14 +1,15 @@
 """The one use case: answer a request. Every dialect ends here.
 
 Rules: a request is accepted once it is valid and a version for it is known; from then on it is answered or failed,
-and the ledger says which, whatever happens (accepted = answered + failed). An engine that cannot be reached is left
-to the others unless the client named it. Knows no protocol and no engine by name.
+and the ledger says which, whatever happens (accepted = answered + failed). What one engine cannot answer, lost or
+overloaded, the other is asked, unless the client named the engine. Knows no protocol and no engine by name.
 """
 
 import asyncio
 from collections.abc import Callable
 
-from gateway.core.errors import DeadlineExceeded, EngineError, EngineRejected, EngineUnreachable, Unavailable
+from gateway.core.errors import DeadlineExceeded, EngineRejected, EngineUnreachable, ServingError, Unavailable
+from gateway.core.leases import LaneClosed
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.ports import Events
 from gateway.core.router import Lane, Router, VersionRoute
@@ -48,19 +49,26 @@ class Inference:
     async def _try_lanes(self, request: InferRequest, route: VersionRoute, rows: int) -> InferAnswer:
         if asyncio.get_running_loop().time() >= request.deadline:
             raise DeadlineExceeded("the deadline had passed before the request was queued")
-        doubt: EngineError | None = None
+        who = f"engine {request.engine} cannot" if request.engine else "no engine can"
+        problem: ServingError = Unavailable(f"{who} answer for {request.model} version {route.version} now")
+        problem.engine = request.engine or ""
         for lane in self._router.lanes(request.model, route, request.engine):
             try:
                 return await self._ask(lane, request, route, rows)
-            except EngineRejected:
-                raise
-            except EngineError as error:
-                doubt = error
+            except LaneClosed:
+                continue
+            except ServingError as error:
+                error.engine = lane.engine
+                if isinstance(error, EngineRejected | DeadlineExceeded):
+                    raise
+                problem = error
                 if isinstance(error, EngineUnreachable):
                     self._engine_doubted(lane.engine)
-        if isinstance(doubt, EngineUnreachable):
-            raise Unavailable(f"no engine could be reached: {doubt.message}") from doubt
-        raise doubt or Unavailable("no engine can answer now")
+        if isinstance(problem, EngineUnreachable):
+            unavailable = Unavailable(f"no engine could be reached: {problem.message}")
+            unavailable.engine = problem.engine
+            raise unavailable from problem
+        raise problem
 
     async def _ask(self, lane: Lane, request: InferRequest, route: VersionRoute, rows: int) -> InferAnswer:
         with lane.leases.hold():

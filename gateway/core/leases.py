@@ -1,11 +1,15 @@
 """A lease is a request's hold on one version on one engine; a version is unloaded only when it has none.
 
-Rules: taken before a request is queued, given back exactly once however the request ends. Knows no engine.
+Rules: taken before a request is queued, given back exactly once however the request ends. Once closed no new hold is
+given, so a count that has reached zero stays there. Knows no engine.
 """
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+class LaneClosed(Exception):
+    """The version is leaving this engine; somebody else must answer."""
 
 
 class Leases:
@@ -13,25 +17,23 @@ class Leases:
 
     def __init__(self) -> None:
         self._count = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._is_closed = False
 
     @property
     def count(self) -> int:
         return self._count
 
+    def close(self) -> None:
+        """Give no more holds."""
+        self._is_closed = True
+
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the version while the block runs."""
+        """Hold the version while the block runs. Raises LaneClosed."""
+        if self._is_closed:
+            raise LaneClosed
         self._count += 1
-        self._idle.clear()
         try:
             yield
         finally:
             self._count -= 1
-            if self._count == 0:
-                self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Return once nothing holds the version. New holds must have been stopped before (by routing elsewhere)."""
-        await self._idle.wait()

@@ -1,13 +1,17 @@
 """What each engine should hold, and what routing should offer: pure policy, a snapshot in, a decision out.
 
-Rules: the live version comes first, then the newest others up to the limit. A version stays desired on an engine
-while anything holds a lease on it. Nothing here waits, loads or asks.
+Rules: the live version comes first, then the one that still answers for it, then the newest others up to the limit. A
+version stays desired on an engine while anything holds a lease on it, and becomes the one that answers only once it
+has loaded. Nothing here waits, loads or asks.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.core.ports import Observed, PublishedModel, VersionState
+
+States = Mapping[tuple[str, int], Observed]
+"""What one engine holds, by (model, version)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,32 +23,48 @@ class LaneKey:
     version: int
 
 
-def resident_versions(model: PublishedModel, limit: int) -> tuple[int, ...]:
-    """The versions to keep loaded, live first, then newest first; at most `limit`, at least the live one."""
-    others = sorted((v for v in model.versions if v != model.live), reverse=True)
-    return (model.live, *others[: max(limit - 1, 0)])
+def resident_versions(model: PublishedModel, limit: int, answering: int | None) -> tuple[int, ...]:
+    """The versions to keep loaded: the live one, the one answering until it is loaded, then newest first.
+
+    At most `limit`, but never less than the first two.
+    """
+    first = [model.live]
+    if answering is not None and answering != model.live and answering in model.versions:
+        first.append(answering)
+    others = sorted((v for v in model.versions if v not in first), reverse=True)
+    return (*first, *others[: max(limit - len(first), 0)])
+
+
+def answering_version(model: PublishedModel, before: int | None, observed: Mapping[str, States]) -> int:
+    """The version that answers when none is named: the live one, once no engine that is up still loads it.
+
+    Until then the one that answered before; the live one also when there was none, or it is gone.
+    """
+    if before is None or before == model.live or before not in model.versions:
+        return model.live
+    states = [seen.state if (seen := held.get((model.name, model.live))) else None for held in observed.values()]
+    has_settled = all(state in (VersionState.READY, VersionState.ERROR) for state in states)
+    return model.live if has_settled and VersionState.READY in states else before
 
 
 def desired_versions(
-    models: Mapping[str, PublishedModel], limit: int, held: frozenset[tuple[str, int]]
+    resident: Mapping[str, tuple[int, ...]], held: frozenset[tuple[str, int]]
 ) -> Mapping[str, frozenset[int]]:
     """What an engine should hold, by model; `held` are the (model, version) it must not lose yet."""
-    desired: dict[str, set[int]] = {name: set(resident_versions(model, limit)) for name, model in models.items()}
+    desired: dict[str, set[int]] = {name: set(versions) for name, versions in resident.items()}
     for name, version in held:
         desired.setdefault(name, set()).add(version)
     return {name: frozenset(versions) for name, versions in desired.items()}
 
 
-def needs_change(desired: Mapping[str, frozenset[int]], observed: Mapping[tuple[str, int], Observed]) -> bool:
+def needs_change(desired: Mapping[str, frozenset[int]], observed: States) -> bool:
     """Whether the engine must be told. One that is loading, or failed to load, what is desired needs no telling."""
     wanted = {(name, version) for name, versions in desired.items() for version in versions}
     there = {key for key, seen in observed.items() if seen.state is not VersionState.UNLOADING}
     return wanted != there
 
 
-def is_live_everywhere(
-    models: Mapping[str, PublishedModel], observed: Mapping[str, Mapping[tuple[str, int], Observed]]
-) -> bool:
+def is_live_everywhere(models: Mapping[str, PublishedModel], observed: Mapping[str, States]) -> bool:
     """Whether every engine has the live version of every model ready (and there is a model at all)."""
     if not models or not observed:
         return False

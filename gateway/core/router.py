@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.batcher import Batcher
-from gateway.core.errors import InvalidRequest, NotFound, Unavailable
+from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.leases import Leases
 from gateway.core.ports import ImageRecipe
 from gateway.core.tensors import Signature
@@ -81,18 +81,13 @@ class Router:
             raise InvalidRequest(f"unknown engine {name!r}: expected one of {list(self.table.engines)}")
 
     def lanes(self, model: str, route: VersionRoute, forced: str | None) -> Iterator[Lane]:
-        """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others.
-
-        Raises Unavailable when there is none.
-        """
+        """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others."""
         if forced is not None:
-            lane = route.lanes.get(forced)
-            if lane is None:
-                raise Unavailable(f"engine {forced} cannot answer for {model} version {route.version} now")
-            yield lane
+            if forced in route.lanes:
+                yield route.lanes[forced]
             return
         if not route.lanes:
-            raise Unavailable(f"no engine can answer for {model} version {route.version} now")
+            return
         first = self._next_turn(model, route)
         yield route.lanes[first]
         for name, lane in route.lanes.items():

@@ -53,6 +53,15 @@ class TensorSpec:
             want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
         )
 
+    def check(self, datatype: str, shape: tuple[int, ...]) -> None:
+        """Raises InvalidRequest naming what was expected and what came."""
+        if datatype != self.datatype:
+            raise InvalidRequest(f"input {self.name!r}: expected datatype {self.datatype}, got {datatype}")
+        if not self.admits(shape):
+            raise InvalidRequest(
+                f"input {self.name!r}: expected shape {list(self.shape)} (-1 is any), got {list(shape)}"
+            )
+
     def __str__(self) -> str:
         return f"{self.name} {self.datatype}{list(self.shape)}"
 
@@ -81,7 +90,7 @@ class Signature:
         Raises InvalidRequest naming what was expected and what came.
         """
         for name, tensor in inputs.items():
-            _check_input(self.input(name), tensor)
+            self.input(name).check(DATATYPES.get(tensor.dtype, str(tensor.dtype)), tensor.shape)
         missing = [spec for spec in self.inputs if spec.name not in inputs]
         if missing:
             raise InvalidRequest(f"missing input: expected {_names(missing)}, got {sorted(inputs) or 'no inputs'}")
@@ -118,16 +127,6 @@ class Signature:
 def count_elements(shape: tuple[int, ...]) -> int:
     """Elements of a tensor of this shape, exact however large (Python integers do not overflow)."""
     return math.prod(shape)
-
-
-def _check_input(spec: TensorSpec, tensor: Tensor) -> None:
-    if tensor.dtype != spec.dtype:
-        came = DATATYPES.get(tensor.dtype, str(tensor.dtype))
-        raise InvalidRequest(f"input {spec.name!r}: expected datatype {spec.datatype}, got {came}")
-    if not spec.admits(tensor.shape):
-        raise InvalidRequest(
-            f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 is any), got {list(tensor.shape)}"
-        )
 
 
 def _names(specs: tuple[TensorSpec, ...] | list[TensorSpec]) -> str:

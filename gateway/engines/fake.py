@@ -6,7 +6,7 @@ It ships with the product so that routing, batching and failover can be tried wi
 import asyncio
 from collections.abc import Callable, Mapping
 
-from gateway.core.errors import EngineFailed, EngineUnreachable
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineUnreachable
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import Tensor
@@ -25,25 +25,33 @@ class FakeEngine:
         self.asked = asyncio.Event()
         self.is_reachable = True
         self.is_obedient = True
+        self.is_loading = False
         self.gate = asyncio.Event()
         self.gate.set()
         self._answer = answer
         self._held: dict[str, frozenset[int]] = {}
+        self._ready: set[tuple[str, int]] = set()
 
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """Record the batch, wait for the gate, then answer. See gateway.core.ports.Engine."""
         self._check()
         self.batches.append(batch)
         self.asked.set()
-        await self.gate.wait()
+        try:
+            async with asyncio.timeout_at(batch.deadline):
+                await self.gate.wait()
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{self.name} is told to be slow") from error
         self._check()
         return self._answer(batch)
 
     async def observe(self, models: frozenset[str]) -> Mapping[tuple[str, int], Observed]:
         """See gateway.core.ports.Engine."""
         self._check()
-        ready = Observed(VersionState.READY)
-        return {(name, version): ready for name in models for version in self._held.get(name, ())}
+        new = Observed(VersionState.LOADING if self.is_loading else VersionState.READY)
+        held = {(name, version) for name in models for version in self._held.get(name, ())}
+        self._ready = {key for key in held if key in self._ready or not self.is_loading}
+        return {key: Observed(VersionState.READY) if key in self._ready else new for key in held}
 
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
         """See gateway.core.ports.Engine."""
@@ -55,6 +63,11 @@ class FakeEngine:
     async def close(self) -> None:
         """See gateway.core.ports.Engine."""
         self.is_reachable = False
+
+    def restart(self) -> None:
+        """Forget what it held."""
+        self._held.clear()
+        self._ready.clear()
 
     def _check(self) -> None:
         if not self.is_reachable:

@@ -36,7 +36,7 @@ from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import DATATYPES, DTYPES, Tensor
 
-CONTROL_TIMEOUT_S = 10.0
+CONTROL_TIMEOUT_S = 5.0
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -190,11 +190,11 @@ def decode_tensor(proto: Any) -> Tensor:
         if proto.tensor_content:
             return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
         values = getattr(proto, _FIELDS[datatype])
-        if datatype == "FP16":  # half_val carries the bit patterns
-            return np.array(values, np.uint16).view(np.float16).reshape(shape)
+        # half_val carries bit patterns
+        array = np.array(values, np.uint16).view(np.float16) if datatype == "FP16" else np.array(values, dtype)
         if len(values) == 1:  # one value stands for all elements
-            return np.full(shape, values[0], dtype)
-        return np.array(values, dtype).reshape(shape)
+            return np.full(shape, array[0], dtype)
+        return array.reshape(shape)
     except ValueError as error:
         raise EngineFailed(f"tfserving answered with a broken tensor: {error}") from error
 

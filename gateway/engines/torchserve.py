@@ -28,7 +28,8 @@ from gateway.core.tensors import Tensor
 
 log = logging.getLogger(__name__)
 
-CONTROL_TIMEOUT_S = 10.0
+CONTROL_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 2.0
 # A version that TorchServe refused is offered again after this long: the cause may have been mended.
 REFUSAL_LIFETIME_S = 60.0
 # How long a version may take from registration to its first ready worker before it counts as failed.
@@ -71,12 +72,9 @@ class TorchServe:
 
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
-        timeout_s = batch.deadline - asyncio.get_running_loop().time()
-        if timeout_s <= 0:
-            raise DeadlineExceeded("the deadline had passed before torchserve was asked")
         body = safetensors.save({name: np.ascontiguousarray(tensor) for name, tensor in batch.inputs.items()})
         url = f"{self._address.inference_url}/predictions/{batch.model}/{batch.version}"
-        status, answer = await self._ask("inference", "POST", url, timeout_s, body)
+        status, answer = await self._ask("inference", "POST", url, batch.deadline, body)
         if status != 200:
             raise _translate(status, answer)
         try:
@@ -115,6 +113,7 @@ class TorchServe:
         now = asyncio.get_running_loop().time()
         since = self._registered_at.setdefault((model, version), now)
         if any(worker.status == "READY" for worker in description.workers):
+            self._registered_at[model, version] = now  # a worker that restarts later has all its time again
             return Observed(VersionState.READY)
         if now - since > LOAD_TIMEOUT_S:
             return Observed(VersionState.ERROR, f"no worker became ready in {LOAD_TIMEOUT_S:g} s; see its log")
@@ -176,27 +175,31 @@ class TorchServe:
     async def _manage(self, method: str, path: str) -> tuple[int, bytes]:
         url = self._address.management_url + path
         try:
-            return await self._ask("management", method, url, CONTROL_TIMEOUT_S)
+            deadline = asyncio.get_running_loop().time() + CONTROL_TIMEOUT_S
+            return await self._ask("management", method, url, deadline)
         except DeadlineExceeded as error:
             raise EngineUnreachable("torchserve's management API does not answer") from error
 
     async def _ask(
-        self, kind: str, method: str, url: str, timeout_s: float, body: bytes | None = None
+        self, kind: str, method: str, url: str, deadline: float, body: bytes | None = None
     ) -> tuple[int, bytes]:
         """One call; once more with fresh tokens when a restarted TorchServe no longer knows ours."""
         token = self._tokens.get(kind) or self._read_token(kind)
-        status, answer = await self._call(token, method, url, timeout_s, body)
+        status, answer = await self._call(token, method, url, deadline, body)
         if status == 400 and b"InvalidKeyException" in answer:
             fresh = self._read_token(kind)
             if fresh != token:
-                status, answer = await self._call(fresh, method, url, timeout_s, body)
+                status, answer = await self._call(fresh, method, url, deadline, body)
         return status, answer
 
-    async def _call(self, token: str, method: str, url: str, timeout_s: float, body: bytes | None) -> tuple[int, bytes]:
+    async def _call(self, token: str, method: str, url: str, deadline: float, body: bytes | None) -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
 
         async def send() -> tuple[int, bytes]:
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:  # aiohttp takes 0 for no limit at all
+                raise TimeoutError
+            timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=CONNECT_TIMEOUT_S)
             async with self._session.request(method, url, data=body, headers=headers, timeout=timeout) as response:
                 return response.status, await response.read()
 
@@ -207,6 +210,8 @@ class TorchServe:
                 # A kept connection may have been closed from the other side; nothing we send is harmed by being sent
                 # twice. A server that is really gone refuses the second connection.
                 return await send()
+        except aiohttp.ConnectionTimeoutError as error:
+            raise EngineUnreachable(f"torchserve did not take a connection in {CONNECT_TIMEOUT_S:g} s") from error
         except TimeoutError as error:
             raise DeadlineExceeded("torchserve did not answer before the deadline") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -217,6 +222,8 @@ class TorchServe:
             token = json.loads(self._address.key_file.read_bytes())[kind]["key"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EngineUnreachable(f"torchserve has written no tokens to {self._address.key_file} yet") from error
+        if not str(token).isprintable():
+            raise EngineUnreachable(f"{self._address.key_file} holds no tokens but something else")
         self._tokens[kind] = str(token)
         return self._tokens[kind]
 

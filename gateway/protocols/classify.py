@@ -11,13 +11,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.errors import InvalidRequest
+from gateway.core.errors import EngineFailed, InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.ports import ImageRecipe
 from gateway.core.router import VersionRoute
 from gateway.core.tensors import DTYPES, Tensor
 from gateway.protocols.exchange import Exchange, Question
-from gateway.protocols.pictures import decode_picture
+from gateway.protocols.pictures import decode_pictures
 
 FIELD = "image"
 MOST_PICTURES = 256
@@ -31,6 +31,7 @@ class ClassifyCodec:
 
     def __init__(self, limit_pixels: int) -> None:
         self._limit_pixels = limit_pixels
+        self._turn = asyncio.Lock()
 
     async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
         """See gateway.protocols.exchange.Codec."""
@@ -42,9 +43,9 @@ class ClassifyCodec:
             raise InvalidRequest(f"invert: expected one of {', '.join(_INVERT)}, got {invert[:40]!r}")
         files = await _split_files(body, request)
         # Pillow holds a core for milliseconds; the event loop has other requests to serve.
-        rows = await asyncio.to_thread(
-            lambda: np.stack([decode_picture(file, recipe, invert, self._limit_pixels) for file in files])
-        )
+        # One request at a time, or their pictures together would fill the memory that one may use.
+        async with self._turn:
+            rows = await asyncio.to_thread(decode_pictures, files, recipe, invert, self._limit_pixels)
         tensor = rows.astype(DTYPES[route.signature.input(recipe.input).datatype], copy=False)
         return Question(
             inputs={recipe.input: tensor},
@@ -55,7 +56,10 @@ class ClassifyCodec:
 
 def encode_answer(answer: InferAnswer, recipe: ImageRecipe) -> tuple[bytes, dict[str, str]]:
     """Encode logits [N, labels] as the most probable label, its probability, and all probabilities in label order."""
-    scores = _softmax(answer.outputs[recipe.output])
+    logits = answer.outputs[recipe.output]
+    if not np.isfinite(logits).all():
+        raise EngineFailed(f"{answer.engine} answered with logits that are not finite")
+    scores = _softmax(logits)
     document = {
         "model": answer.model,
         "version": answer.version,

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway.core.errors import InvalidRequest, NotFound, ServingError, TooLarge
+from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError, TooLarge
 from gateway.core.inference import Inference
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import Router, VersionRoute
@@ -36,8 +36,8 @@ class RequestEvents(Protocol):
     ) -> None:
         """A request was answered; `stages_s` has decode, queue, upstream, encode and total."""
 
-    def request_failed(self, model: str, version: str, protocol: str, outcome: str) -> None:
-        """A request was refused or failed; model and version are empty unless they exist."""
+    def request_failed(self, model: str, version: str, engine: str, protocol: str, outcome: str) -> None:
+        """A request was refused or failed; model and version are empty unless they exist, engine unless asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +83,25 @@ class Exchange:
         try:
             return await self._answer(codec, request, model, version)
         except ServingError as error:
-            self._count_failure(codec, model, version, error.outcome)
+            self._count_failure(codec, model, version, error)
             return error_response(error)
         except ClientDisconnect:
-            self._count_failure(codec, model, version, "cancelled")
+            self._count_failure(codec, model, version, Cancelled("the client went away"))
             return Response(status_code=CLIENT_CLOSED)
         except asyncio.CancelledError:
-            self._count_failure(codec, model, version, "cancelled")
+            self._count_failure(codec, model, version, Cancelled("the gateway stops"))
             raise
+        except Exception:
+            log.exception("a bug answered 500")
+            bug = ServingError("internal error; see the gateway's log")
+            self._count_failure(codec, model, version, bug)
+            return error_response(bug)
 
     async def _answer(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
         started = time.perf_counter()
         arrived = asyncio.get_running_loop().time()
         route = self._router.version(model, parse_version(model, version))
-        body = await read_body(request, self._limits.body_bytes)
-        question = await codec.decode(body, request, route)
+        question = await self._decode(codec, request, route)
         timeout_s = min(question.timeout_s or self._limits.default_timeout_s, self._limits.longest_timeout_s)
         asked = InferRequest(
             model=model,
@@ -125,13 +129,22 @@ class Exchange:
         headers["Server-Timing"] = ", ".join(f"{name};dur={s * 1000:.3f}" for name, s in stages_s.items())
         return Response(content, headers=headers)
 
-    def _count_failure(self, codec: Codec, model: str, version: str | None, outcome: str) -> None:
+    async def _decode(self, codec: Codec, request: Request, route: VersionRoute) -> Question:
+        try:
+            async with asyncio.timeout(self._limits.default_timeout_s):
+                body = await read_body(request, self._limits.body_bytes)
+                return await codec.decode(body, request, route)
+        except TimeoutError as error:
+            waited = f"{self._limits.default_timeout_s:g} s"
+            raise DeadlineExceeded(f"the request was not read and decoded within {waited}") from error
+
+    def _count_failure(self, codec: Codec, model: str, version: str | None, error: ServingError) -> None:
         """Only names that exist become labels: a client must not be able to grow the metrics."""
         try:
-            route = self._router.version(model, parse_version(model, version))
-            self._events.request_failed(model, str(route.version), codec.protocol, outcome)
+            known = str(self._router.version(model, parse_version(model, version)).version)
         except NotFound:
-            self._events.request_failed("", "", codec.protocol, outcome)
+            model = known = ""
+        self._events.request_failed(model, known, error.engine, codec.protocol, error.outcome)
 
 
 def error_response(error: ServingError) -> Response:
@@ -140,6 +153,8 @@ def error_response(error: ServingError) -> Response:
     if status >= 500:
         log.warning("answered %d: %s", status, error.message)
     headers = {"Content-Type": "application/json", **headers_of(error)}
+    if error.engine:
+        headers["X-Engine"] = error.engine
     return Response(encode_error(error.message), status, headers)
 
 

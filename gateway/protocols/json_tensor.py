@@ -13,6 +13,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.tensors import DTYPES, Tensor, count_elements
 
 _SCANNED_BYTES = 1024  # nobody's first element lies deeper than this
+_LONGEST_ELEMENT_BYTES = 256  # a number, its comma, and generous indentation
 _WHITESPACE = b" \t\r\n"
 _ELEMENT_TYPES: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}
 
@@ -24,6 +25,10 @@ def decode_data(name: str, data: bytes, datatype: str, shape: tuple[int, ...]) -
     """
     if not data:
         raise InvalidRequest(f"input {name!r} has no data: expected {count_elements(shape)} elements of {datatype}")
+    if len(data) > count_elements(shape) * _LONGEST_ELEMENT_BYTES + _SCANNED_BYTES:
+        raise InvalidRequest(
+            f"input {name!r}: expected {count_elements(shape)} elements, got {len(data)} bytes of them"
+        )
     depth = _count_brackets(data)
     if depth != 1 and depth != len(shape):
         raise InvalidRequest(

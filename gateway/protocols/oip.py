@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import orjson
 
-from gateway.core.errors import InvalidRequest
+from gateway.core.errors import EngineFailed, InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.tensors import DATATYPES, DTYPES, Tensor, count_elements
+from gateway.core.tensors import DATATYPES, DTYPES, Signature, Tensor, TensorSpec, count_elements
 from gateway.protocols.json_tensor import decode_data
 
 JSON_TYPE = "application/json"
@@ -59,8 +59,10 @@ class Decoded:
     binary_by_name: dict[str, bool]
 
 
-def decode_request(body: bytes, header_length: str | None) -> Decoded:
+def decode_request(body: bytes, header_length: str | None, signature: Signature) -> Decoded:
     """Decode an inference request; `header_length` is the Inference-Header-Content-Length header, if sent.
+
+    Names, datatypes and shapes are held against the signature first: data that cannot fit is not even read.
 
     Raises InvalidRequest naming what was expected and what came.
     """
@@ -70,7 +72,7 @@ def decode_request(body: bytes, header_length: str | None) -> Decoded:
     for item in request.inputs:
         if item.name in inputs:
             raise InvalidRequest(f"input {item.name!r} was sent twice")
-        inputs[item.name], tail = _decode_input(item, tail)
+        inputs[item.name], tail = _decode_input(item, tail, signature.input(item.name))
     if tail:
         raise InvalidRequest(f"{len(tail)} bytes follow the tensors that the inputs announce")
     return Decoded(
@@ -98,7 +100,7 @@ def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str,
             chunks.append(tensor.tobytes())
             item["parameters"] = {"binary_data_size": len(chunks[-1])}
         else:
-            item["data"] = np.ascontiguousarray(tensor).reshape(-1)
+            item["data"] = _json_data(name, tensor)
         outputs.append(item)
     document: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version), "outputs": outputs}
     if asked.id is not None:
@@ -107,6 +109,15 @@ def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str,
     if not chunks:
         return header, {"Content-Type": JSON_TYPE}
     return b"".join((header, *chunks)), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(header))}
+
+
+def _json_data(name: str, tensor: Tensor) -> Tensor:
+    """Flat, for orjson. JSON has no NaN and no infinity; orjson would write null."""
+    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise EngineFailed(
+            f"output {name!r} has values that are not finite, which JSON cannot carry: ask for binary_data"
+        )
+    return np.ascontiguousarray(tensor).reshape(-1)
 
 
 def encode_error(message: str) -> bytes:
@@ -134,7 +145,7 @@ def _decode_document(document: bytes) -> _Request:
         raise InvalidRequest("malformed inference request: JSON nested too deeply") from error
 
 
-def _decode_input(item: _Input, tail: memoryview) -> tuple[Tensor, memoryview]:
+def _decode_input(item: _Input, tail: memoryview, spec: TensorSpec) -> tuple[Tensor, memoryview]:
     dtype = DTYPES.get(item.datatype)
     if dtype is None:
         raise InvalidRequest(f"input {item.name!r}: expected a datatype of {', '.join(DTYPES)}, got {item.datatype!r}")
@@ -143,6 +154,7 @@ def _decode_input(item: _Input, tail: memoryview) -> tuple[Tensor, memoryview]:
             f"input {item.name!r}: expected at most {MAX_RANK} sizes of 0 to {MAX_DIMENSION}, "
             f"got shape {str(item.shape)[:80]}"
         )
+    spec.check(item.datatype, tuple(item.shape))
     count = count_elements(tuple(item.shape))
     if "binary_data_size" not in item.parameters:
         return decode_data(item.name, bytes(item.data), item.datatype, tuple(item.shape)), tail
@@ -166,8 +178,8 @@ def _timeout_s(parameters: dict[str, Any]) -> float | None:
     timeout_us: int | None = _parameter(parameters, "timeout", int, None)
     if timeout_us is None:
         return None
-    if timeout_us <= 0:
-        raise InvalidRequest(f"parameter 'timeout': expected microseconds above 0, got {timeout_us}")
+    if not 0 < timeout_us < 2**63:
+        raise InvalidRequest(f"parameter 'timeout': expected microseconds above 0, got {str(timeout_us)[:40]}")
     return timeout_us / 1e6
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.core.keeper import Keeper
-from gateway.core.router import Router
+from gateway.core.router import Router, VersionRoute
 from gateway.core.tensors import TensorSpec
 from gateway.protocols.exchange import Exchange, Question, parse_version
 from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer
@@ -20,9 +20,9 @@ class OipCodec:
 
     protocol = "oip_http"
 
-    async def decode(self, body: bytes, request: Request, route: object) -> Question:  # noqa: ARG002
+    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
         """See gateway.protocols.exchange.Codec."""
-        decoded: Decoded = decode_request(body, request.headers.get(HEADER_LENGTH))
+        decoded: Decoded = decode_request(body, request.headers.get(HEADER_LENGTH), route.signature)
         return Question(
             inputs=decoded.inputs,
             encode=lambda answer: encode_answer(answer, decoded),

@@ -31,7 +31,7 @@ def test_no_unforced_request_fails(tmp_path: Path, repository: Path, mnist_test:
             platform.metric(text, f"twinserve_ledger_{kind}_total") for kind in ("accepted", "answered", "failed")
         ]
         assert counts == [tally.total, tally.total, 0]
-        assert f'twinserve_engine_up{{engine="{killed}"' in text
+        assert platform.up(text) == {killed: 0, OTHER[killed]: 1}
 
         insisting = {"X-Engine": killed}
         body = {"inputs": [{"name": "images", "datatype": "FP32", "shape": [1, 28, 28], "data": [0] * 784}]}

@@ -53,8 +53,9 @@ def launch(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     config = given.run_dir.resolve() / CONFIG_NAME
     write_atomic(config, b"model_config_list {}\n")
     program = command(given.implementation, ports, config)
+    own = {name: value for name, value in environment.items() if name != "TWINSERVE_ADMIN_TOKEN"}  # not its business
     try:
-        os.execvpe(program[0], program, dict(environment))  # noqa: S606 - no shell: an argument list of our own making
+        os.execvpe(program[0], program, own)  # noqa: S606 - no shell: an argument list of our own making
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{program[0]} is not on PATH") from error
 

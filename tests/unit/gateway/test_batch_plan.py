@@ -29,3 +29,10 @@ def waiting(*rows: int, keys: str | None = None) -> list[Candidate]:
 )
 def test_plan(queue: list[Candidate], batches_out: int, taken: int, why: str) -> None:
     assert plan_batch(queue, batches_out, LIMITS) == taken, why
+
+
+def test_a_batch_is_bounded_in_bytes_too() -> None:
+    limits = BatchLimits(batch_bytes=100)
+    queue = [Candidate(1, "a", 60), Candidate(1, "a", 40), Candidate(1, "a", 1)]
+    assert plan_batch(queue, 0, limits) == 2
+    assert plan_batch([Candidate(1, "a", 500), *queue], 0, limits) == 1

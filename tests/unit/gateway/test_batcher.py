@@ -65,6 +65,7 @@ async def test_an_expired_request_leaves_the_queue_and_its_mates_are_answered(ev
     first, late, patient = submit(batcher, 1), submit(batcher, 2, timeout_s=0.01), submit(batcher, 3)
     with pytest.raises(DeadlineExceeded):
         await late
+    assert events.counts["queue"] == 1, "its place in the queue is free again"
     engine.gate.set()
     assert (await first).outputs["sum"][0, 0] == 2
     assert (await patient).outputs["sum"][0, 0] == 6
@@ -146,4 +147,39 @@ async def test_a_bug_in_an_engine_leaves_nobody_waiting(events: LedgerEvents) ->
     loop.set_exception_handler(lambda *_: None)  # the task's own exception is meant to be loud; not here
     with pytest.raises(EngineFailed, match="ZeroDivisionError"):
         await submit(make(FakeEngine("torchserve", crash), events), 1)
+    events.assert_balanced()
+
+
+async def test_a_bug_in_the_retry_of_single_rows_leaves_nobody_waiting(events: LedgerEvents) -> None:
+    def refuse_then_crash(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if len(batch.inputs["a"]) > 1:
+            raise EngineRejected("not together")
+        if batch.inputs["a"][0, 0] == 7:
+            raise ZeroDivisionError
+        return add(batch)
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    engine = FakeEngine("torchserve", refuse_then_crash)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    tasks = [submit(batcher, value) for value in (1, 6, 7, 8)]
+    await asked(engine)
+    engine.gate.set()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(r) for r in results] == [Served, Served, EngineFailed, EngineFailed]
+    events.assert_balanced()
+
+
+async def test_abandoned_requests_are_told_at_once_queued_or_sent(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    tasks = [submit(batcher, 1), submit(batcher, 2)]
+    await asked(engine)
+    assert batcher.silent_s > 0
+    batcher.abandon(EngineUnreachable("lost"))
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(r) for r in results] == [EngineUnreachable, EngineUnreachable]
+    await batcher.close()
     events.assert_balanced()

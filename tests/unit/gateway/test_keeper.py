@@ -6,31 +6,37 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gateway.core.batch_plan import BatchLimits
 from gateway.core.errors import (
     DeadlineExceeded,
     EngineFailed,
     InvalidRequest,
     NotFound,
+    Overloaded,
     ServingError,
     Unavailable,
 )
 from gateway.core.inference import Inference
 from gateway.core.keeper import Keeper, KeeperLimits
+from gateway.core.leases import LaneClosed
 from gateway.core.router import Router
 from gateway.engines.fake import FakeEngine
 from tests.unit.gateway.adder import LedgerEvents, MemoryRepository, ask, published
 
 Engines = tuple[FakeEngine, FakeEngine]
 
+# No patience: whoever owes an answer when it is looked at is tried at once.
+LIMITS = KeeperLimits(resident_versions=2, silence_s=0, trial_timeout_s=0.05)
+
 
 class Gateway:
     """The core, wired to fakes; `look` is one round of the keeper."""
 
-    def __init__(self, engines: Engines, events: LedgerEvents) -> None:
+    def __init__(self, engines: Engines, events: LedgerEvents, limits: KeeperLimits = LIMITS) -> None:
         self.repository = MemoryRepository(published())
         self.engines = engines
         self.router = Router(tuple(engine.name for engine in engines))
-        self.keeper = Keeper(engines, self.repository, self.router, events, KeeperLimits(resident_versions=2))
+        self.keeper = Keeper(engines, self.repository, self.router, events, limits)
         self.inference = Inference(self.router, events, self.keeper.doubt)
 
     async def look(self) -> None:
@@ -99,10 +105,12 @@ async def test_an_engine_that_refuses_new_versions_keeps_answering_with_the_old(
     table = gateway.router.table.models["adder"].versions
     assert set(table[2].lanes) == {"torchserve", "tfserving"}
     assert set(table[3].lanes) == {"tfserving"}
-    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {"tfserving"}
+    answers = [await gateway.inference.infer(ask()) for _ in range(4)]
+    assert {(a.engine, a.version) for a in answers} == {("torchserve", 2), ("tfserving", 2)}
     gateway.engines[0].is_obedient = True
     await gateway.look()
     assert set(gateway.router.table.models["adder"].versions[3].lanes) == {"torchserve", "tfserving"}
+    assert (await gateway.inference.infer(ask())).version == 3
 
 
 async def test_a_lost_engine_costs_no_unforced_request(gateway: Gateway, events: LedgerEvents) -> None:
@@ -230,3 +238,104 @@ async def test_leases_keep_a_version_until_its_last_request(gateway: Gateway) ->
     assert (await task).version == 1
     await gateway.look()
     assert ("adder", 1) not in await slow.observe(frozenset({"adder"}))
+
+
+async def test_a_known_model_without_engines_is_unavailable_not_unknown(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events)
+    for engine in engines:
+        engine.is_reachable = False
+    await gateway.look()
+    with pytest.raises(Unavailable):
+        await gateway.inference.infer(ask())
+
+
+async def test_a_version_answers_only_once_it_has_loaded(gateway: Gateway) -> None:
+    for engine in gateway.engines:
+        engine.is_loading = True
+    gateway.repository.models = (published(live=3, versions=(1, 2, 3)),)
+    await gateway.look()
+    assert (await gateway.inference.infer(ask())).version == 2, "the one before goes on"
+    assert is_ready(gateway)
+    gateway.engines[0].is_loading = False
+    await gateway.look()
+    assert (await gateway.inference.infer(ask())).version == 2, "the other engine still loads it"
+    gateway.engines[1].is_loading = False
+    await gateway.look()
+    assert (await gateway.inference.infer(ask())).version == 3
+
+
+async def test_no_request_enters_a_version_that_is_being_unloaded(gateway: Gateway, events: LedgerEvents) -> None:
+    """Even one that resolved its route before the table changed: its lane is closed, and the other table answers."""
+    route = gateway.router.version("adder", 1)
+    lane = route.lanes["torchserve"]
+    gateway.repository.models = (published(live=3, versions=(2, 3)),)
+    await gateway.look()
+    with pytest.raises(LaneClosed), lane.leases.hold():
+        pass
+    assert ("adder", 1) not in await gateway.engines[0].observe(frozenset({"adder"}))
+
+
+async def test_a_silent_engine_is_tried_left_out_and_its_requests_move_over(
+    gateway: Gateway, events: LedgerEvents
+) -> None:
+    """As with SIGSTOP: it takes connections, observes well, and answers nothing."""
+    silent, other = gateway.engines
+    silent.gate.clear()
+    stuck = [asyncio.create_task(gateway.inference.infer(ask(value=v))) for v in range(8)]
+    await asyncio.wait_for(silent.asked.wait(), 5)
+    await gateway.look()
+    answers = await asyncio.gather(*stuck)
+    assert {a.engine for a in answers} == {other.name}
+    assert [a.outputs["sum"][0, 0] for a in answers] == [2 * v for v in range(8)]
+    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {other.name}
+    await gateway.look()
+    assert set(gateway.keeper.observed) == {other.name}, "it does not come back while its trial is not answered"
+    silent.gate.set()
+    await gateway.look()
+    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {silent.name, other.name}
+    events.assert_balanced()
+
+
+async def test_impatient_clients_do_not_eject_an_engine(gateway: Gateway, events: LedgerEvents) -> None:
+    """Deadlines too short for any engine leave it silent, so it is tried, answers, and stays."""
+    for engine in gateway.engines:
+        engine.gate.clear()
+    with pytest.raises(DeadlineExceeded):
+        await gateway.inference.infer(ask(timeout_s=0.001))
+    for engine in gateway.engines:
+        engine.gate.set()
+    await gateway.look()
+    assert set(gateway.keeper.observed) == {"torchserve", "tfserving"}
+    assert events.counts["torchserve down"] == events.counts["tfserving down"] == 0
+
+
+async def test_a_returning_engine_waits_for_the_live_version(gateway: Gateway) -> None:
+    lost, other = gateway.engines
+    gateway.keeper.doubt(lost.name)
+    lost.restart()
+    lost.is_loading = True
+    await gateway.look()
+    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {other.name}
+    lost.is_loading = False
+    await gateway.look()
+    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {lost.name, other.name}
+
+
+async def test_an_overloaded_engine_leaves_unforced_requests_to_the_other(
+    engines: Engines, events: LedgerEvents
+) -> None:
+    tight = BatchLimits(in_flight=1, batch_rows=1, queue_rows=1)
+    gateway = Gateway(engines, events, KeeperLimits(batch=tight))
+    await gateway.look()
+    busy = engines[0]
+    busy.gate.clear()
+    insisting = [
+        asyncio.create_task(gateway.inference.infer(dataclasses.replace(ask(), engine=busy.name))) for _ in range(2)
+    ]
+    await asyncio.wait_for(busy.asked.wait(), 5)
+    assert {(await gateway.inference.infer(ask())).engine for _ in range(4)} == {"tfserving"}
+    with pytest.raises(Overloaded):
+        await gateway.inference.infer(dataclasses.replace(ask(), engine=busy.name))
+    busy.gate.set()
+    await asyncio.gather(*insisting)
+    events.assert_balanced()

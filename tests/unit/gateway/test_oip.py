@@ -1,6 +1,7 @@
 """The Open Inference Protocol's codec: what is accepted, what is answered, and what every bad body is told."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gateway.core.errors import LONGEST_MESSAGE, InvalidRequest
+from gateway.core.errors import LONGEST_MESSAGE, EngineFailed, InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.tensors import DTYPES, Tensor
-from gateway.protocols.oip import HEADER_LENGTH, decode_request, encode_answer
+from gateway.core.tensors import DTYPES, Signature, Tensor, TensorSpec
+from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer
 
 
 def body(**tensor: Any) -> bytes:
     return json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], **tensor}]}).encode()
+
+
+def decode(sent: bytes, header_length: str | None = None) -> Decoded:
+    """Decode against the signature that the body itself claims, so that only the codec's own checks speak."""
+    try:
+        document = json.loads(sent[: int(header_length)] if header_length else sent)
+        claimed = [TensorSpec(t["name"], t["datatype"], tuple(t["shape"])) for t in document["inputs"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        claimed = []
+    return decode_request(sent, header_length, Signature(tuple(claimed) or (TensorSpec("x", "FP32", (2, 2)),), ()))
 
 
 def binary(tensor: Tensor, datatype: str, **parameters: Any) -> tuple[bytes, str]:
@@ -38,7 +49,7 @@ def binary(tensor: Tensor, datatype: str, **parameters: Any) -> tuple[bytes, str
 
 @pytest.mark.parametrize("data", [[1, 2.5, -3, 4e3], [[1, 2.5], [-3, 4e3]]])
 def test_json_data_flat_or_nested(data: list[Any]) -> None:
-    decoded = decode_request(body(data=data), None)
+    decoded = decode(body(data=data), None)
     assert decoded.inputs["x"].dtype == np.float32
     assert decoded.inputs["x"].tolist() == [[1, 2.5], [-3, 4000]]
 
@@ -62,8 +73,8 @@ def test_any_tensor_survives_both_ways(typed: tuple[str, Tensor]) -> None:
     as_json = json.dumps(
         {"inputs": [{"name": "x", "datatype": datatype, "shape": tensor.shape, "data": flat}]}
     ).encode()
-    np.testing.assert_array_equal(decode_request(as_json, None).inputs["x"], tensor)
-    decoded = decode_request(*binary(tensor, datatype, binary_data_output=True))
+    np.testing.assert_array_equal(decode(as_json, None).inputs["x"], tensor)
+    decoded = decode(*binary(tensor, datatype, binary_data_output=True))
     np.testing.assert_array_equal(decoded.inputs["x"], tensor)
 
     answer = InferAnswer("m", 3, "torchserve", {"y": tensor}, 0, 0)
@@ -76,7 +87,7 @@ def test_any_tensor_survives_both_ways(typed: tuple[str, Tensor]) -> None:
 
 
 def test_json_answer_names_what_was_asked() -> None:
-    asked = decode_request(b'{"id": "a1", "inputs": [{"name":"x","datatype":"INT8","shape":[1],"data":[1]}]}', None)
+    asked = decode(b'{"id": "a1", "inputs": [{"name":"x","datatype":"INT8","shape":[1],"data":[1]}]}', None)
     tensor = np.array([[0.1, 2]], np.float32)
     content, headers = encode_answer(InferAnswer("m", 3, "torchserve", {"y": tensor}, 0, 0), asked)
     assert headers == {"Content-Type": "application/json"}
@@ -89,7 +100,7 @@ def test_json_answer_names_what_was_asked() -> None:
 
 
 def test_one_output_may_be_binary_and_another_not() -> None:
-    asked = decode_request(
+    asked = decode(
         b'{"inputs": [], "outputs": [{"name": "a", "parameters": {"binary_data": true}}, {"name": "b"}]}', None
     )
     assert asked.outputs == ("a", "b")
@@ -102,7 +113,7 @@ def test_one_output_may_be_binary_and_another_not() -> None:
 
 
 def test_parameters_name_engine_and_deadline() -> None:
-    decoded = decode_request(b'{"inputs": [], "parameters": {"engine": "tfserving", "timeout": 2500000}}', None)
+    decoded = decode(b'{"inputs": [], "parameters": {"engine": "tfserving", "timeout": 2500000}}', None)
     assert (decoded.engine, decoded.timeout_s) == ("tfserving", 2.5)
 
 
@@ -139,6 +150,7 @@ def test_parameters_name_engine_and_deadline() -> None:
         (body(shape=[2**31 - 1] * 40, data=[1]), "elements for shape"),
         (body(shape=[1] * 65, data=[1]), "expected at most 64 sizes"),
         (b'{"inputs": [], "parameters": {"timeout": 0}}', "expected microseconds above 0, got 0"),
+        (b'{"inputs": [], "parameters": {"timeout": ' + b"9" * 400 + b"}}", "expected microseconds above 0, got 999"),
         (b'{"inputs": [], "parameters": {"timeout": true}}', "parameter 'timeout': expected int"),
         (b'{"inputs": [], "parameters": {"engine": 1}}', "parameter 'engine': expected str"),
         (
@@ -150,7 +162,7 @@ def test_parameters_name_engine_and_deadline() -> None:
 )
 def test_a_bad_body_is_told_what_was_expected_and_what_came(sent: bytes, said: str) -> None:
     with pytest.raises(InvalidRequest) as error:
-        decode_request(sent, None)
+        decode(sent)
     assert said in error.value.message
     assert len(error.value.message) <= LONGEST_MESSAGE
 
@@ -176,5 +188,27 @@ ROW = np.array([1, 2], np.float32)
 )
 def test_a_bad_binary_body(sent: bytes, header_length: str | None, said: str) -> None:
     with pytest.raises(InvalidRequest) as error:
-        decode_request(sent, header_length)
+        decode(sent, header_length)
     assert said in error.value.message
+
+
+def test_data_that_cannot_fit_the_signature_is_not_even_read() -> None:
+    signature = Signature((TensorSpec("x", "FP32", (-1, 2)),), ())
+    endless = (
+        b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, %s], "data": [' + b"0," * 1_000_000 + b"0]}]}"
+    )
+    with pytest.raises(InvalidRequest, match=re.escape("expected shape [-1, 2] (-1 is any), got [1, 9]")):
+        decode_request(endless % b"9", None, signature)
+    with pytest.raises(InvalidRequest, match="expected 2 elements, got 2000003 bytes of them"):
+        decode_request(endless % b"2", None, signature)
+    with pytest.raises(InvalidRequest, match="unexpected input 'y'"):
+        decode_request(endless.replace(b'"x"', b'"y"') % b"2", None, signature)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_json_cannot_carry_what_is_not_finite_but_bytes_can(value: float) -> None:
+    answer = InferAnswer("m", 3, "torchserve", {"y": np.array([value], np.float32)}, 0, 0)
+    with pytest.raises(EngineFailed, match="ask for binary_data"):
+        encode_answer(answer, decode(b'{"inputs": []}'))
+    content, _ = encode_answer(answer, decode(b'{"inputs": [], "parameters": {"binary_data_output": true}}'))
+    assert content.endswith(np.float32(value).tobytes())

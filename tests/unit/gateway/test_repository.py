@@ -114,6 +114,28 @@ def test_a_broken_version_does_not_take_the_others_with_it(tmp_path: Path, caplo
     assert "datatype 'FP31' of 'a' is none of" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ({"labels": ["a"]}, "needs output 'sum' (-1, 1)"),
+        ({"width": 3}, "needs the one input 'a' (-1, 1, 3)"),
+        ({"input": "b"}, "needs the one input 'b'"),
+        ({"output": "b"}, "needs output 'b'"),
+    ],
+)
+def test_an_image_block_must_fit_the_signature(
+    tmp_path: Path, image: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = {"input": "a", "output": "sum", "width": 2, "height": 1, "mode": "L", "polarity": "light-on-dark"}
+    signature = MANIFEST["signature"] | {"inputs": [{"name": "a", "datatype": "FP32", "shape": [-1, 1, 2]}]}
+    document = MANIFEST | {"signature": signature, "image": good | {"labels": ["a", "b"]}}
+    paths = publish(tmp_path, 1, json.dumps(document))
+    publish(tmp_path, 2, json.dumps(document | {"version": 2, "image": document["image"] | image}))
+    write_live(paths, Live(live=1))
+    assert set(DirectoryRepository(tmp_path).scan()["adder"].versions) == {1}
+    assert said in caplog.text
+
+
 def test_what_is_published_is_never_replaced(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     staged = tmp_path / "adder" / ".staging-again"
