@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install up test test-fast check format generate clean
+.PHONY: help install up test test-fast fuzz chaos check format generate clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,12 @@ test: $(DEV_STAMP)  ## every test; starts real engines, takes minutes
 
 test-fast: $(DEV_STAMP)  ## the tests without engines, under 90 s
 	$(PYTEST) -m 'not engines'
+
+fuzz: $(DEV_STAMP)  ## 20,000 hostile requests against real engines (TWINSERVE_FUZZ_SEED, TWINSERVE_FUZZ_REQUESTS)
+	TWINSERVE_FUZZ_REQUESTS=$${TWINSERVE_FUZZ_REQUESTS:-20000} $(PYTEST) -s tests/e2e/test_fuzz.py
+
+chaos: $(DEV_STAMP)  ## 20 kills at random moments, under load
+	TWINSERVE_CHAOS_ENGINE_KILLS=16 TWINSERVE_CHAOS_SUPERVISOR_KILLS=4 $(PYTEST) -s tests/e2e/test_chaos.py
 
 check: $(DEV_STAMP)  ## format, lint, types, import rules, generated code
 	$(BIN)/ruff format --check .

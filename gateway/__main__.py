@@ -4,13 +4,11 @@ import logging
 import signal
 import sys
 
-import uvicorn
 import uvloop
 
 from gateway.app import make_app, make_engines
+from gateway.http_server import make_server
 from gateway.settings import Settings
-
-DRAIN_TIMEOUT_S = 30
 
 
 async def serve(settings: Settings) -> int:
@@ -22,17 +20,7 @@ async def serve(settings: Settings) -> int:
         gave_up = True
         server.should_exit = True
 
-    config = uvicorn.Config(
-        make_app(settings, make_engines(settings), stop),
-        host=settings.host,
-        port=settings.http_port,
-        http="httptools",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
-    )
-    server = uvicorn.Server(config)
+    server = make_server(make_app(settings, make_engines(settings), stop), settings)
     await server.serve()
     return 1 if gave_up or not server.started else 0
 

@@ -73,9 +73,15 @@ def free_ports() -> Ports:
 
 @contextmanager
 def running_platform(
-    folder: Path, repository: Path | None = None, environment: Mapping[str, str] | None = None
+    folder: Path,
+    repository: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    is_killed: bool = False,
 ) -> Iterator[Platform]:
-    """Start a platform, wait until it says it is ready, stop it with SIGTERM and check that nothing is left."""
+    """Start a platform, wait until it says it is ready, stop it with SIGTERM and check that nothing is left.
+
+    `is_killed`: the test kills it itself.
+    """
     ports = free_ports()
     home = folder / "home"
     repository = repository or folder / "repository"
@@ -100,7 +106,8 @@ def running_platform(
         yield Platform(process, own, ports, home, repository, lines, time.monotonic() - started)
     finally:
         family = _family(process.pid)
-        process.send_signal(signal.SIGTERM)
+        if not is_killed:
+            process.send_signal(signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT_S)
         finally:
@@ -126,6 +133,14 @@ def _family(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs: neither gone, nor dead and waiting to be collected."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

@@ -38,10 +38,19 @@ class Tally:
         return sum(self.statuses.values())
 
 
-async def send_until(url: str, image: NDArray[np.float32], is_done: Callable[[Tally], bool], connections: int) -> Tally:
-    """Send one image again and again over `connections` connections until `is_done`; unforced, live version."""
+async def send_until(
+    url: str,
+    image: NDArray[np.float32],
+    is_done: Callable[[Tally], bool],
+    connections: int,
+    tally: Tally | None = None,
+) -> Tally:
+    """Send one image again and again over `connections` connections until `is_done`; unforced, live version.
+
+    `tally` is filled as answers come, for whoever looks on from another thread.
+    """
     body, headers = binary_body(image)
-    tally = Tally()
+    tally = Tally() if tally is None else tally
 
     async def send(session: aiohttp.ClientSession) -> None:
         while not is_done(tally):

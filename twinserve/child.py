@@ -1,34 +1,41 @@
-"""One subprocess of the platform: started, watched and stopped by pid, its output in a log file of its own."""
+"""One run of one child: a subprocess leading a process group of its own, logging to a file, asked for signs of life."""
 
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from twinserve.log_file import LogFile
 
 TAIL_LINES = 12
-_TAIL_BYTES = 16384
+PROBE_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
 class ChildPlan:
-    """What to run. `is_ready` asks the child itself, quickly, and never raises."""
+    """What to run. Both probes ask the child itself, quickly, and never raise.
+
+    `is_alive`: it answers at all. `is_ready`: it does what it is there for, asked at the first start only.
+    """
 
     name: str
     command: tuple[str, ...]
-    log: Path
+    log: LogFile
+    is_alive: Callable[[], bool]
     is_ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Child:
-    """A running subprocess, leader of a process group of its own: Ctrl-C in a terminal reaches only the supervisor."""
+    """A running subprocess. Ctrl-C in a terminal does not reach it: its supervisor stops it."""
 
     def __init__(self, plan: ChildPlan) -> None:
         self.plan = plan
-        plan.log.parent.mkdir(parents=True, exist_ok=True)
-        with plan.log.open("wb") as log:
+        self.answered_at: float | None = None
+        with plan.log.open(plan.name) as log:
             self._process = subprocess.Popen(
                 plan.command,
                 stdin=subprocess.DEVNULL,
@@ -37,10 +44,9 @@ class Child:
                 env={**os.environ, **plan.environment},
                 start_new_session=True,
             )
-
-    @property
-    def name(self) -> str:
-        return self.plan.name
+        self._ended = threading.Event()
+        # A thread of its own, because a hung child holds up whoever asks it.
+        threading.Thread(target=self._ask, name=f"probe-{plan.name}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -58,6 +64,7 @@ class Child:
 
     def stop(self, timeout_s: float) -> None:
         """Wait for the end that was asked for; then kill whatever is left of its group (workers of a dead server)."""
+        self._ended.set()
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -66,15 +73,22 @@ class Child:
         finally:
             self._kill_group()
 
+    def kill(self) -> None:
+        """End it and its group at once."""
+        self._process.kill()
+        self.stop(timeout_s=10)
+
+    def log_tail(self) -> list[str]:
+        """The last lines it wrote."""
+        return self.plan.log.tail(TAIL_LINES)
+
+    def _ask(self) -> None:
+        while not self._ended.wait(PROBE_INTERVAL_S) and self.exit_code is None:
+            if self.plan.is_alive():
+                self.answered_at = time.monotonic()
+
     def _kill_group(self) -> None:
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             return  # nobody is left, as it should be
-
-    def log_tail(self) -> list[str]:
-        """The last lines it wrote."""
-        with self.plan.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
-        return [line for line in lines if line.strip()][-TAIL_LINES:]

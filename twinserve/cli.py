@@ -4,24 +4,31 @@ import enum
 import json
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from contracts.addresses import Ports
+from contracts.manifest import encode_document
 from twinserve.client import CallError, GatewayClient
-from twinserve.places import Places, default_url, environment, read_token
+from twinserve.places import SHIPPED_MODEL, Places, default_url, environment, read_token
+from twinserve.publishing import PublishError, publish_weights
 from twinserve.up import CannotStart, run_up
+from twinserve.up_state import read_state
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     help="One gateway in front of TorchServe and TensorFlow Serving, both running the same model.\n\n"
     "Start the platform with `up`, look at it with `status`, classify pictures with `predict`, make new weights with "
-    "`train`. Ports, folders and the token are set by TWINSERVE_… environment variables.",
+    "`train` and a new version of them with `publish`. Ports, folders and the token are set by TWINSERVE_… "
+    "environment variables.",
 )
 
 
@@ -36,6 +43,16 @@ class Framework(enum.StrEnum):
     """What `train` trains in."""
 
     TORCH = "torch"
+    KERAS = "keras"
+
+
+TRAINERS = {Framework.TORCH: "workers.torch.train", Framework.KERAS: "workers.tf.train"}
+TRAINING_ENVIRONMENT = {
+    # Every step frees tensors of megabytes; glibc would hand them to the kernel and fault them in again in the next.
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
 
 
 class Invert(enum.StrEnum):
@@ -74,13 +91,22 @@ def up(
 
 @app.command()
 def status(url: Url = None, as_json: Json = False) -> None:
-    """Show which engines are up, and which versions they hold. Succeeds when the live version can be answered."""
+    """Show which engines are up, and which versions they hold. Succeeds when the live version can be answered.
+
+    Where `up` runs, its processes are shown too: pid, uptime, restarts and why the last run ended.
+    """
+    running = None if url else read_state(Places.from_environment(environment()).state)
+    processes = msgspec.to_builtins(running.children) if running else []
+    if processes and not as_json:
+        _print_processes(processes)
     try:
         state = GatewayClient(url or default_url(environment()), read_token(environment())).state()
     except (CallError, ValueError) as error:
+        if as_json:
+            typer.echo(json.dumps({"processes": processes, "ready": False, "error": str(error)}, indent=2))
         _fail(str(error))
     if as_json:
-        typer.echo(json.dumps(state, indent=2))
+        typer.echo(json.dumps({"processes": processes, **state}, indent=2))
     else:
         _print_state(state)
     raise typer.Exit(0 if state["ready"] else 1)
@@ -119,19 +145,68 @@ def train(
     framework: Annotated[Framework, typer.Option(help="What to train in.")] = Framework.TORCH,
     data: Annotated[Path | None, typer.Option(help="Folder of MNIST's four IDX files; default: download them.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 training images.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same weights.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 1,
     lr: Annotated[float, typer.Option(min=0, help="Adam's learning rate at the start.")] = 0.001,
+    logdir: Annotated[Path | None, typer.Option(help="Write TensorBoard event files below this folder.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train the MNIST network and write canonical weights that both engines can serve."""
-    command = [sys.executable, "-m", f"workers.{framework}.train", "--out", str(out), "--epochs", str(epochs)]
+    """Train the MNIST network and write canonical weights that both engines can serve.
+
+    Runs of both frameworks compare in one TensorBoard: `tensorboard --logdir` with the folder given as --logdir.
+    """
+    command = [sys.executable, "-m", TRAINERS[framework], "--out", str(out), "--epochs", str(epochs)]
     command += ["--seed", str(seed), "--lr", str(lr)]
     command += ["--data", str(data)] if data else []
+    command += ["--logdir", str(logdir)] if logdir else []
     command += ["--json"] if as_json else []
+    child_environment = {**TRAINING_ENVIRONMENT, **environment()}
     try:
-        raise typer.Exit(subprocess.run(command, check=False).returncode)
+        raise typer.Exit(subprocess.run(command, env=child_environment, check=False).returncode)
     except KeyboardInterrupt:
         _fail("interrupted; no weights were written")
+
+
+@app.command()
+def publish(
+    weights: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Weights, with their .json beside.")],
+    model_dir: Annotated[
+        Path,
+        typer.Option(exists=True, file_okay=False, show_default="the shipped model", help="Folder of the model.json."),
+    ] = SHIPPED_MODEL,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=10**18 - 1, help="The new version; default: after the newest.")
+    ] = None,
+    repository: Annotated[
+        Path | None, typer.Option(help="Where to; default TWINSERVE_REPOSITORY, else model_repo.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish weights as a new version: exported for both engines, proven equal, or not published at all.
+
+    The live version stays as it is; where there is none yet, the newest version becomes live. With --json the
+    manifest is printed, and progress goes to stderr.
+    """
+    target = repository or Places.from_environment(environment()).repository
+    try:
+        manifest = publish_weights(target, model_dir, weights, version, lambda line: typer.echo(line, err=as_json))
+    except PublishError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was published")
+    if as_json:
+        typer.echo(encode_document(manifest), nl=False)
+
+
+def _print_processes(processes: list[dict[str, Any]]) -> None:
+    table = Table("process", "state", "pid", "uptime", "restarts", "last cause", box=None)
+    for child in processes:
+        uptime = str(timedelta(seconds=int(time.time() - child["started_at"])))
+        table.add_row(
+            child["name"], child["state"], str(child["pid"]), uptime, str(child["restarts"]), child["last_cause"] or ""
+        )
+    console = Console()
+    console.print(table)
+    console.print()
 
 
 def _print_state(state: dict[str, Any]) -> None:

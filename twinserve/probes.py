@@ -22,6 +22,19 @@ def answers_http(port: int, path: str) -> Callable[[], bool]:
     return probe
 
 
+def answers_http_at_all(port: int) -> Callable[[], bool]:
+    """Alive while HTTP requests are answered, with whatever status: TorchServe wants a token even for its ping."""
+
+    def probe() -> bool:
+        try:
+            httpx2.get(f"http://{LOOPBACK}:{port}/v1/models/twinserve-probe", timeout=PROBE_TIMEOUT_S)
+        except httpx2.HTTPError:
+            return False
+        return True
+
+    return probe
+
+
 def accepts_tcp(port: int) -> Callable[[], bool]:
     """Ready once it accepts a connection: both model servers open their ports only when they can serve."""
 

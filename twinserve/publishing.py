@@ -45,11 +45,20 @@ class PublishError(Exception):
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What one version is made from."""
+class _Turn:
+    """A turn at publishing versions of one model; `lock` is the descriptor of the lock that makes it one."""
 
     model: Model
     model_json: Path
+    paths: ModelPaths
+    lock: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What one version is made from."""
+
     version: int
     weights_file: Path
     weights: Weights
@@ -70,71 +79,100 @@ def publish_versions(repository: Path, model_dir: Path, versions: Sequence[int],
     each step in a line. When live.json is missing the newest published version goes live. Returns the versions newly
     published. Raises PublishError; versions finished before it stay published.
     """
+    with _turn(repository, model_dir, progress) as turn:
+        published = set(turn.paths.published())
+        missing = [version for version in dict.fromkeys(versions) if version not in published]
+        for version in missing:
+            _publish(turn, _source(version, model_dir / f"{version}.safetensors"))
+    return missing
+
+
+def publish_weights(
+    repository: Path, model_dir: Path, weights_file: Path, version: int | None, progress: Progress
+) -> Manifest:
+    """Publish `weights_file`, with the record beside it, as a new version of the model described in `model_dir`.
+
+    Without `version` it gets the number after the newest, counting those that are shipped in `model_dir` and not
+    published yet. `progress` and live.json are as in publish_versions. Raises PublishError.
+    """
+    with _turn(repository, model_dir, progress) as turn:
+        published = turn.paths.published()
+        following = max([*published, *_shipped(model_dir)], default=0) + 1
+        chosen = following if version is None else version
+        if chosen in published:
+            raise PublishError(
+                f"{turn.model.model} {chosen} is published already, and what is published never changes: "
+                f"choose another number (next: {following})"
+            )
+        return _publish(turn, _source(chosen, weights_file))
+
+
+@contextmanager
+def _turn(repository: Path, model_dir: Path, progress: Progress) -> Iterator[_Turn]:
+    """Hold the model's publishing lock; what is found staged has a dead maker and is removed. Raises PublishError."""
     try:
         model = read_document(model_dir / "model.json", Model)
         paths = ModelPaths(repository, model.model)
         paths.root.mkdir(parents=True, exist_ok=True)
-        with _turn(paths, progress) as lock:
-            published = set(paths.published())
-            missing = [version for version in dict.fromkeys(versions) if version not in published]
-            for version in missing:
-                _publish(paths, _source(model, model_dir, version), lock, progress)
+        with (paths.root / _LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress(f"{paths.model}: waiting for another publisher")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            for leftover in paths.root.glob(f"{STAGING_PREFIX}*"):
+                shutil.rmtree(leftover)
+            yield _Turn(model, model_dir / "model.json", paths, lock.fileno(), progress)
             _ensure_live(paths, progress)
     except (BadDocument, OSError) as error:
         raise PublishError(str(error)) from error
-    return missing
 
 
-@contextmanager
-def _turn(paths: ModelPaths, progress: Progress) -> Iterator[int]:
-    """Hold the model's publishing lock, a descriptor. Its holder owns every staging found: the maker is dead."""
-    with (paths.root / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"{paths.model}: waiting for another publisher")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in paths.root.glob(f"{STAGING_PREFIX}*"):
-            shutil.rmtree(leftover)
-        yield lock.fileno()
+def _shipped(model_dir: Path) -> list[int]:
+    return [int(path.stem) for path in model_dir.glob("*.safetensors") if path.stem.isdecimal()]
 
 
-def _source(model: Model, model_dir: Path, version: int) -> _Source:
-    """Find and verify what a version is made from. Raises PublishError, BadDocument, OSError."""
-    weights_file = model_dir / f"{version}.safetensors"
-    weights = read_document(weights_file.with_suffix(".json"), Weights)
+def _source(version: int, weights_file: Path) -> _Source:
+    """Verify what a version is made from. Raises PublishError, BadDocument, OSError."""
+    record = weights_file.with_suffix(".json")
+    if not record.is_file():
+        raise PublishError(f"{record} is missing: weights are published with the record that training wrote of them")
+    weights = read_document(record, Weights)
     sha256 = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     if sha256 != weights.sha256:
         raise PublishError(f"{weights_file} has sha256 {sha256}, its record says {weights.sha256}")
-    return _Source(model, model_dir / "model.json", version, weights_file, weights)
+    return _Source(version, weights_file, weights)
 
 
-def _publish(paths: ModelPaths, source: _Source, lock: int, progress: Progress) -> None:
-    label = f"{paths.model} {source.version}"
-    staged = VersionPaths(paths.root / f"{STAGING_PREFIX}{source.version}-{secrets.token_hex(4)}", paths.model)
+def _publish(turn: _Turn, source: _Source) -> Manifest:
+    """Stage, export, prove and rename one version. Raises PublishError, OSError; nothing of it is left then."""
+    name = turn.model.model
+    label = f"{name} {source.version}"
+    staged = VersionPaths(turn.paths.root / f"{STAGING_PREFIX}{source.version}-{secrets.token_hex(4)}", name)
     staged.root.mkdir()
     try:
         golden = _golden_of(source)
-        progress(f"{label}: exporting for {' and '.join(EXPORTERS)}")
-        outputs = _export(source, golden, staged, lock)
-        progress(f"{label}: comparing {len(golden.images)} golden answers")
+        turn.progress(f"{label}: exporting for {' and '.join(EXPORTERS)}")
+        outputs = _export(turn, source, golden, staged)
+        turn.progress(f"{label}: comparing {len(golden.images)} golden answers")
         manifest = Manifest(
-            model=source.model.model,
+            model=name,
             version=source.version,
-            signature=source.model.signature,
+            signature=turn.model.signature,
             weights=source.weights,
             parity=certify(golden.logits, outputs),
-            image=source.model.image,
+            image=turn.model.image,
         )
         _write_golden(staged.golden, golden)
         staged.manifest.write_bytes(encode_document(manifest))
-        publish_directory(staged.root, paths.version(source.version).root)
+        publish_directory(staged.root, turn.paths.version(source.version).root)
     except ParityError as error:
         raise PublishError(f"{label}: {error}") from error
     finally:
         shutil.rmtree(staged.root, ignore_errors=True)
     furthest = max(manifest.parity.max_abs_diff.values())
-    progress(f"{label}: published, engines within {furthest:.1e} of the reference")
+    turn.progress(f"{label}: published, engines within {furthest:.1e} of the reference")
+    return manifest
 
 
 def _golden_of(source: _Source) -> _Golden:
@@ -151,7 +189,7 @@ def _write_golden(path: Path, golden: _Golden) -> None:
         np.savez(file, allow_pickle=False, images=golden.images, logits=golden.logits)
 
 
-def _export(source: _Source, golden: _Golden, staged: VersionPaths, lock: int) -> dict[str, Tensor]:
+def _export(turn: _Turn, source: _Source, golden: _Golden, staged: VersionPaths) -> dict[str, Tensor]:
     """Run every exporter at once; returns what each engine's artifact answers. Raises PublishError."""
     # Beside the staging and named like it, so that it is cleaned up with it.
     with tempfile.TemporaryDirectory(prefix=f"{staged.root.name}-", dir=staged.root.parent) as name:
@@ -161,18 +199,18 @@ def _export(source: _Source, golden: _Golden, staged: VersionPaths, lock: int) -
             np.savez(file, allow_pickle=False, images=golden.images)
         answers = {engine: scratch / f"{engine}.npz" for engine in EXPORTERS}
         with ThreadPoolExecutor(len(EXPORTERS)) as pool:
-            running = [
-                pool.submit(_run_exporter, engine, _command(source, engine, inputs, answers[engine], staged.root), lock)
-                for engine in EXPORTERS
-            ]
+            running = []
+            for engine in EXPORTERS:
+                command = _command(turn, source, engine, inputs, answers[engine], staged.root)
+                running.append(pool.submit(_run_exporter, engine, command, turn.lock))
         for run in running:
             run.result()
         return {engine: _read_answer(engine, path) for engine, path in answers.items()}
 
 
-def _command(source: _Source, engine: str, inputs: Path, answers: Path, staged: Path) -> list[str]:
+def _command(turn: _Turn, source: _Source, engine: str, inputs: Path, answers: Path, staged: Path) -> list[str]:
     options = {
-        "--model-json": source.model_json,
+        "--model-json": turn.model_json,
         "--weights": source.weights_file,
         "--version": source.version,
         "--golden": inputs,

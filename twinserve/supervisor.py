@@ -1,7 +1,7 @@
-"""Runs children together: start in parallel, wait for ready or dead, watch, stop in order.
+"""Runs children together: starts them in parallel, starts them again when they die, replaces them when they hang.
 
-Rules: every child is stopped by its pid, whatever happens; the gateway goes first so that it can drain. Waiting ends
-at the first of ready, dead and the deadline.
+Rules: what to do next is decided in child_life; here it is done. Every child is stopped by its pid, whatever happens;
+the last started goes first (the gateway, so that it can drain). The lifeline sees to them if this process is killed.
 """
 
 import threading
@@ -12,37 +12,54 @@ from types import TracebackType
 from typing import Self
 
 from twinserve.child import Child, ChildPlan
+from twinserve.child_life import (
+    Life,
+    Limits,
+    Move,
+    Seen,
+    State,
+    buried,
+    next_move,
+    settled,
+    started,
+    wait_s,
+)
 from twinserve.diagnosis import likely_cause
+from twinserve.lifeline import Lifeline
 
 POLL_INTERVAL_S = 0.1
 STOP_TIMEOUT_S = 35.0  # longer than the gateway takes to drain
+
+Report = Callable[[str], None]
 
 
 class StartError(Exception):
     """A child did not become ready; the message has its last log lines and the likely cause."""
 
 
-@dataclass(frozen=True)
-class Death:
-    """A child that ended without being asked to."""
+@dataclass
+class Supervised:
+    """A child over all its runs."""
 
-    name: str
-    exit_code: int
-    cause: str | None
-    log_tail: tuple[str, ...]
+    plan: ChildPlan
+    run: Child
+    life: Life
+    run_started_at: float  # Unix time
 
-    def __str__(self) -> str:
-        lines = [f"{self.name} died with exit code {self.exit_code}{': ' + self.cause if self.cause else ''}"]
-        return "\n".join([*lines, *(f"  | {line}" for line in self.log_tail)])
+    @property
+    def name(self) -> str:
+        return self.plan.name
 
 
 class Supervisor:
     """Owns the children started through it; leaving the `with` block stops them all."""
 
-    def __init__(self, stop_asked: threading.Event) -> None:
+    def __init__(self, stop_asked: threading.Event, lifeline: Lifeline, report: Report, limits: Limits) -> None:
         self._stop_asked = stop_asked
-        self._children: list[Child] = []
-        self._reported: set[int] = set()
+        self._lifeline = lifeline
+        self._report = report
+        self._limits = limits
+        self._children: list[Supervised] = []
 
     def __enter__(self) -> Self:
         return self
@@ -53,63 +70,105 @@ class Supervisor:
         self.stop()
 
     @property
-    def children(self) -> Sequence[Child]:
+    def children(self) -> Sequence[Supervised]:
         return tuple(self._children)
 
-    def start(self, plan: ChildPlan) -> Child:
-        """Start a child and return at once. Raises OSError."""
-        child = Child(plan)
+    def start(self, plan: ChildPlan) -> Supervised:
+        """Start a child for the first time and return at once. Raises OSError."""
+        child = Supervised(plan, self._run(plan), Life(State.STARTING, time.monotonic()), time.time())
         self._children.append(child)
         return child
 
-    def wait_ready(self, timeout_s: float, on_ready: Callable[[Child, float], None]) -> bool:
+    def wait_ready(self, timeout_s: float, on_ready: Callable[[Supervised, float], None]) -> bool:
         """Wait until every child is ready, telling `on_ready` which after how many seconds.
 
-        False when a stop was asked for meanwhile. Raises StartError when one dies or the time is over.
+        False when a stop was asked for meanwhile. Raises StartError when one dies or the time is over: a first start
+        that fails wants a person, not another try.
         """
-        started = time.monotonic()
+        begun = time.monotonic()
         waiting = list(self._children)
         while waiting:
-            for death in self.deaths():
-                raise StartError(str(death))
+            for child in self._children:
+                if child.run.exit_code is not None:
+                    raise StartError(_last_words(child, _cause(child)))
             for child in [child for child in waiting if child.plan.is_ready()]:
                 waiting.remove(child)
-                on_ready(child, time.monotonic() - started)
-            if waiting and time.monotonic() - started > timeout_s:
-                raise StartError(_late(waiting, timeout_s))
+                child.life = settled(child.life, time.monotonic())
+                on_ready(child, time.monotonic() - begun)
+            if waiting and time.monotonic() - begun > timeout_s:
+                raise StartError("\n".join(_late(child, timeout_s) for child in waiting))
             if self._stop_asked.wait(POLL_INTERVAL_S):
                 return False
         return True
+
+    def tend(self) -> bool:
+        """One round over all children; returns whether anything changed."""
+        self._lifeline.mend()
+        moves = [self._tend(child) for child in self._children]
+        for child in self._children:
+            child.plan.log.rotate()
+        return any(move is not Move.STAY for move in moves)
 
     def wait_stop(self, timeout_s: float) -> bool:
         """Whether a stop was asked for, waiting at most this long for it."""
         return self._stop_asked.wait(timeout_s)
 
-    def deaths(self) -> list[Death]:
-        """Children that ended since the last call."""
-        dead = [child for child in self._children if child.exit_code is not None and child.pid not in self._reported]
-        self._reported.update(child.pid for child in dead)
-        return [_autopsy(child) for child in dead]
-
     def stop(self) -> None:
         """Stop every child: the last started first, the others together. Safe to call twice."""
         for together in (self._children[-1:], self._children[:-1]):
             for child in together:
-                child.ask_to_stop()
+                child.run.ask_to_stop()
             for child in together:
-                child.stop(STOP_TIMEOUT_S)
+                child.run.stop(STOP_TIMEOUT_S)
+                self._lifeline.release(child.run.pid)
         self._children.clear()
 
+    def _run(self, plan: ChildPlan) -> Child:
+        run = Child(plan)
+        self._lifeline.hold(run.pid)
+        return run
 
-def _autopsy(child: Child) -> Death:
-    tail = child.log_tail()
-    exit_code = child.exit_code or 0
-    return Death(child.name, exit_code, likely_cause(exit_code, tail), tuple(tail))
+    def _tend(self, child: Supervised) -> Move:
+        now = time.monotonic()
+        # A child that waits has no run to look at; its last one is over.
+        seen = Seen(now, child.run.exit_code is not None, child.run.answered_at)
+        move = next_move(child.life, seen, self._limits)
+        if move is Move.SETTLE:
+            child.life = settled(child.life, now)
+            self._report(f"{child.name}: up again (pid {child.run.pid})")
+        elif move is Move.START:
+            child.run, child.run_started_at = self._run(child.plan), time.time()
+            child.life = started(child.life, now)
+        elif move is Move.BURY:
+            self._bury(child, _cause(child))
+        elif move is Move.REPLACE:
+            self._bury(child, "it hung: it did not answer its probe any more and was killed")
+        return move
+
+    def _bury(self, child: Supervised, cause: str) -> None:
+        words = _last_words(child, cause)
+        child.run.kill()  # also what is left of its group
+        self._lifeline.release(child.run.pid)
+        child.life = buried(child.life, time.monotonic(), cause, self._limits)
+        self._report(words)
+        if child.life.state is State.GAVE_UP:
+            starts = self._limits.failed_starts
+            self._report(f"{child.name}: left alone after {starts} failed starts in a row; mend the cause, start again")
+        else:
+            self._report(f"{child.name}: starting again in {wait_s(child.life, self._limits):g} s")
 
 
-def _late(waiting: Sequence[Child], timeout_s: float) -> str:
-    lines = []
-    for child in waiting:
-        lines.append(f"{child.name} is not ready after {timeout_s:g} s (its log: {child.plan.log})")
-        lines += [f"  | {line}" for line in child.log_tail()]
-    return "\n".join(lines)
+def _cause(child: Supervised) -> str:
+    exit_code = child.run.exit_code or 0
+    return likely_cause(exit_code, child.run.log_tail()) or f"it ended with exit code {exit_code}"
+
+
+def _last_words(child: Supervised, cause: str) -> str:
+    exit_code = child.run.exit_code
+    ended = f"died with exit code {exit_code}" if exit_code is not None else "is replaced"
+    return "\n".join([f"{child.name} {ended}: {cause}", *(f"  | {line}" for line in child.run.log_tail())])
+
+
+def _late(child: Supervised, timeout_s: float) -> str:
+    lines = [f"{child.name} is not ready after {timeout_s:g} s (its log: {child.plan.log.path})"]
+    return "\n".join([*lines, *(f"  | {line}" for line in child.run.log_tail())])

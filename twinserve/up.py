@@ -1,7 +1,6 @@
 """`twinserve up`: publish the shipped versions, start both engines and the gateway, keep them until asked to stop."""
 
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -13,16 +12,19 @@ from dataclasses import fields
 from pathlib import Path
 
 from contracts.addresses import LOOPBACK, Ports, variable
-from contracts.atomic import write_atomic
 from contracts.layout import TORCHSERVE_STORE
-from twinserve.child import Child, ChildPlan
+from twinserve.child import ChildPlan
+from twinserve.child_life import Limits, State
+from twinserve.lifeline import Lifeline
+from twinserve.log_file import LogFile
 from twinserve.places import SHIPPED_MODEL, Places
-from twinserve.probes import accepts_tcp, answers_http, is_free
+from twinserve.probes import accepts_tcp, answers_http, answers_http_at_all, is_free
 from twinserve.publishing import PublishError, publish_versions
-from twinserve.supervisor import StartError, Supervisor
+from twinserve.supervisor import StartError, Supervised, Supervisor
+from twinserve.up_state import ProcessState, UpState, write_state
 
 GATEWAY = "gateway"
-WATCH_INTERVAL_S = 0.5
+WATCH_INTERVAL_S = 0.2
 INTERRUPTED = 130
 
 Say = Callable[[str], None]
@@ -33,9 +35,9 @@ class CannotStart(Exception):
 
 
 def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
-    """Run the platform until SIGINT or SIGTERM; returns the exit code. Raises CannotStart."""
+    """Run the platform until SIGINT, SIGTERM or SIGHUP; returns the exit code. Raises CannotStart."""
     stop_asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop_asked.set())
     with _only_one(places):
         _check_ports(ports)
@@ -49,7 +51,7 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
             say("stopped before the start")
             return INTERRUPTED
         try:
-            with Supervisor(stop_asked) as supervisor:
+            with Lifeline() as lifeline, Supervisor(stop_asked, lifeline, say, Limits()) as supervisor:
                 code = _serve(supervisor, places, ports, timeout_s, say)
                 say("stopping")
         finally:
@@ -62,17 +64,23 @@ def _serve(supervisor: Supervisor, places: Places, ports: Ports, timeout_s: floa
     implementation = "tensorflow_model_server" if shutil.which("tensorflow_model_server") else "embedded"
     for plan in make_plans(places, ports, implementation):
         child = supervisor.start(plan)
-        say(f"{child.name}: starting (pid {child.pid}, log {_short(plan.log)})")
-    write_atomic(places.state, _state(supervisor, ports, implementation))
+        say(f"{child.name}: starting (pid {child.run.pid}, log {_short(plan.log.path)})")
+    write_state(places.state, _state(supervisor, ports, implementation))
     try:
         is_ready = supervisor.wait_ready(timeout_s, lambda child, s: say(f"{child.name}: {_ready(child)} in {s:.1f} s"))
     except StartError as error:
         raise CannotStart(str(error)) from error
     if not is_ready:
         return 0
+    write_state(places.state, _state(supervisor, ports, implementation))
     for line in _welcome(ports, implementation):
         say(line)
-    return _watch(supervisor, say)
+    while not supervisor.wait_stop(WATCH_INTERVAL_S):
+        if supervisor.tend():
+            write_state(places.state, _state(supervisor, ports, implementation))
+        if any(child.name == GATEWAY and child.life.state is State.GAVE_UP for child in supervisor.children):
+            return 1
+    return 0
 
 
 def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[ChildPlan, ...]:
@@ -93,21 +101,24 @@ def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[Child
         ChildPlan(
             "torchserve",
             (sys.executable, "-m", *torchserve),
-            places.logs / "torchserve.log",
+            LogFile(places.logs / "torchserve.log"),
+            answers_http_at_all(ports.torchserve_inference),
             accepts_tcp(ports.torchserve_inference),
             environment,
         ),
         ChildPlan(
             "tfserving",
             (sys.executable, "-m", *tfserving),
-            places.logs / "tfserving.log",
+            LogFile(places.logs / "tfserving.log"),
+            answers_http_at_all(ports.tfserving_rest),
             accepts_tcp(ports.tfserving_grpc),
             environment,
         ),
         ChildPlan(
             GATEWAY,
             (sys.executable, "-m", "gateway"),
-            places.logs / "gateway.log",
+            LogFile(places.logs / "gateway.log"),
+            answers_http(ports.http, "/v2/health/live"),
             answers_http(ports.http, "/v2/health/ready"),
             gateway_environment,
         ),
@@ -146,29 +157,23 @@ def _only_one(places: Places) -> Iterator[None]:
         yield
 
 
-def _watch(supervisor: Supervisor, say: Say) -> int:
-    """Until asked to stop. An engine's death is reported and survived; the gateway's ends everything."""
-    while not supervisor.wait_stop(WATCH_INTERVAL_S):
-        for death in supervisor.deaths():
-            say(str(death))
-            if death.name == GATEWAY:
-                return 1
-            say(f"{death.name} is down; the gateway goes on with what is left. Start again to bring it back.")
-    return 0
+def _state(supervisor: Supervisor, ports: Ports, implementation: str) -> UpState:
+    children = [
+        ProcessState(
+            name=child.name,
+            state=child.life.state.value,
+            pid=child.run.pid,
+            started_at=child.run_started_at,
+            restarts=child.life.restarts,
+            last_cause=child.life.last_cause,
+            log=str(child.plan.log.path),
+        )
+        for child in supervisor.children
+    ]
+    return UpState(os.getpid(), f"http://{LOOPBACK}:{ports.http}", implementation, children)
 
 
-def _state(supervisor: Supervisor, ports: Ports, implementation: str) -> bytes:
-    children = [{"name": c.name, "pid": c.pid, "log": str(c.plan.log)} for c in supervisor.children]
-    document = {
-        "pid": os.getpid(),
-        "url": f"http://{LOOPBACK}:{ports.http}",
-        "tfserving_implementation": implementation,
-        "children": children,
-    }
-    return json.dumps(document, indent=2).encode() + b"\n"
-
-
-def _ready(child: Child) -> str:
+def _ready(child: Supervised) -> str:
     return "ready, both engines serve the live version," if child.name == GATEWAY else "up"
 
 

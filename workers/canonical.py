@@ -58,7 +58,8 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def write_weights(path: Path, tensors: Tensors, training: Training) -> Weights:
     """Write `path` and the record beside it, each wholly or not at all. Raises OSError."""
-    blob = safetensors.numpy.save({name: tensors[name].astype(np.float16) for name in SHAPES})
+    # A transposed view, as Keras's kernels come in, must be stored in the order of its own shape.
+    blob = safetensors.numpy.save({name: np.ascontiguousarray(tensors[name], np.float16) for name in SHAPES})
     record = Weights(sha256=hashlib.sha256(blob).hexdigest(), training=training)
     write_atomic(path, blob)
     write_atomic(path.with_suffix(".json"), encode_document(record))

@@ -45,6 +45,12 @@ class TooLarge(ServingError):
     outcome = "too_large"
 
 
+class TooSlow(ServingError):
+    """The client did not send its request in time."""
+
+    outcome = "too_slow"
+
+
 class NotAnImage(ServingError):
     """The bytes are not a picture in a supported format."""
 

@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.errors import EngineFailed, InvalidRequest
+from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.ports import ImageRecipe
 from gateway.core.router import VersionRoute
@@ -58,7 +58,7 @@ def encode_answer(answer: InferAnswer, recipe: ImageRecipe) -> tuple[bytes, dict
     """Encode logits [N, labels] as the most probable label, its probability, and all probabilities in label order."""
     logits = answer.outputs[recipe.output]
     if not np.isfinite(logits).all():
-        raise EngineFailed(f"{answer.engine} answered with logits that are not finite")
+        raise InvalidRequest(f"the logits that {answer.engine} gives for these pictures are not finite")
     scores = _softmax(logits)
     document = {
         "model": answer.model,

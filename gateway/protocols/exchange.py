@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError, TooLarge
+from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError, TooLarge, TooSlow
 from gateway.core.inference import Inference
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import Router, VersionRoute
@@ -130,13 +130,17 @@ class Exchange:
         return Response(content, headers=headers)
 
     async def _decode(self, codec: Codec, request: Request, route: VersionRoute) -> Question:
+        seconds = self._limits.default_timeout_s
         try:
-            async with asyncio.timeout(self._limits.default_timeout_s):
+            async with asyncio.timeout(seconds):
                 body = await read_body(request, self._limits.body_bytes)
+        except TimeoutError as error:
+            raise TooSlow(f"expected the whole body within {seconds:g} s") from error
+        try:
+            async with asyncio.timeout(seconds):
                 return await codec.decode(body, request, route)
         except TimeoutError as error:
-            waited = f"{self._limits.default_timeout_s:g} s"
-            raise DeadlineExceeded(f"the request was not read and decoded within {waited}") from error
+            raise DeadlineExceeded(f"the request could not be decoded within {seconds:g} s") from error
 
     def _count_failure(self, codec: Codec, model: str, version: str | None, error: ServingError) -> None:
         """Only names that exist become labels: a client must not be able to grow the metrics."""

@@ -7,6 +7,7 @@ _STATUS: dict[type[errors.ServingError], int] = {
     errors.EngineRejected: 400,
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
+    errors.TooSlow: 408,
     errors.TooLarge: 413,
     errors.NotAnImage: 415,
     errors.Overloaded: 429,
@@ -26,6 +27,8 @@ def headers_of(error: errors.ServingError) -> dict[str, str]:
     """Headers that belong to the status: when to try again (RFC 9110 section 10.2.3), how to authenticate."""
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.TooLarge | errors.TooSlow):
+        return {"Connection": "close"}  # the rest of the body is not waited for
     if isinstance(error, errors.Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     return {}

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from gateway.core.errors import EngineFailed, InvalidRequest
+from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.tensors import DATATYPES, DTYPES, Signature, Tensor, TensorSpec, count_elements
 from gateway.protocols.json_tensor import decode_data
@@ -114,8 +114,8 @@ def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str,
 def _json_data(name: str, tensor: Tensor) -> Tensor:
     """Flat, for orjson. JSON has no NaN and no infinity; orjson would write null."""
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-        raise EngineFailed(
-            f"output {name!r} has values that are not finite, which JSON cannot carry: ask for binary_data"
+        raise InvalidRequest(
+            f"output {name!r} for these inputs is not finite, which JSON cannot carry: ask for binary_data"
         )
     return np.ascontiguousarray(tensor).reshape(-1)
 

@@ -19,6 +19,9 @@ from gateway.engines.tfserving import TfServing, TfServingAddress
 from gateway.engines.torchserve import TorchServe, TorchServeAddress
 from tests.platform_process import Platform, free_ports, wait_until_async
 from twinserve.child import ChildPlan
+from twinserve.child_life import Limits
+from twinserve.lifeline import Lifeline
+from twinserve.log_file import LogFile
 from twinserve.places import SHIPPED_MODEL
 from twinserve.reference import load_weights, logits
 from twinserve.supervisor import Supervisor
@@ -207,14 +210,15 @@ async def test_torchserve_unloads_and_loads_again(platform: Platform, tmp_path: 
         "--model-store",
         str(store),
     )
-    plan = ChildPlan("torchserve", command, tmp_path / "log", lambda: True, ports.to_environment())
+    log = LogFile(tmp_path / "log")
+    plan = ChildPlan("torchserve", command, log, lambda: True, lambda: True, ports.to_environment())
     address = TorchServeAddress(
         f"http://127.0.0.1:{ports.torchserve_inference}",
         f"http://127.0.0.1:{ports.torchserve_management}",
         tmp_path / "ts" / "key_file.json",
         tmp_path / "repository",
     )
-    with Supervisor(threading.Event()) as supervisor:
+    with Lifeline() as lifeline, Supervisor(threading.Event(), lifeline, print, Limits()) as supervisor:
         supervisor.start(plan)
         engine = TorchServe(address)
         images = np.zeros((1, 28, 28), np.float32)

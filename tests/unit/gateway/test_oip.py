@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gateway.core.errors import LONGEST_MESSAGE, EngineFailed, InvalidRequest
+from gateway.core.errors import LONGEST_MESSAGE, InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.tensors import DTYPES, Signature, Tensor, TensorSpec
 from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer
@@ -208,7 +208,7 @@ def test_data_that_cannot_fit_the_signature_is_not_even_read() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_json_cannot_carry_what_is_not_finite_but_bytes_can(value: float) -> None:
     answer = InferAnswer("m", 3, "torchserve", {"y": np.array([value], np.float32)}, 0, 0)
-    with pytest.raises(EngineFailed, match="ask for binary_data"):
+    with pytest.raises(InvalidRequest, match="ask for binary_data"):
         encode_answer(answer, decode(b'{"inputs": []}'))
     content, _ = encode_answer(answer, decode(b'{"inputs": [], "parameters": {"binary_data_output": true}}'))
     assert content.endswith(np.float32(value).tobytes())

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from contracts.layout import Live, ModelPaths, read_live, write_live
 from contracts.manifest import Manifest, Weights, encode_document, read_document
 from twinserve import publishing
-from twinserve.publishing import PublishError, publish_versions
+from twinserve.cli import app
+from twinserve.publishing import PublishError, publish_versions, publish_weights
 
 SHIPPED = Path(publishing.__file__).resolve().parents[1] / "workers" / "weights" / "mnist"
 
@@ -61,6 +63,14 @@ def model_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "weights"
     shutil.copytree(SHIPPED, folder)
     return folder
+
+
+@pytest.fixture
+def own_weights(tmp_path: Path) -> Path:
+    """Weights of somebody's own, which lie apart from the shipped ones."""
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(SHIPPED / f"1{suffix}", tmp_path / f"own{suffix}")
+    return tmp_path / "own.safetensors"
 
 
 @pytest.fixture
@@ -147,6 +157,52 @@ def test_weights_of_another_model_are_refused(paths: ModelPaths, model_dir: Path
 def test_missing_weights_are_named(paths: ModelPaths, model_dir: Path) -> None:
     with pytest.raises(PublishError, match=r"7\.json"):
         publish_versions(paths.repository, model_dir, [7], lambda _: None)
+
+
+def test_own_weights_become_the_version_after_the_newest(paths: ModelPaths, model_dir: Path, own_weights: Path) -> None:
+    publish_versions(paths.repository, model_dir, [1, 2], lambda _: None)
+    write_live(paths, Live(live=1))
+    said: list[str] = []
+    manifest = publish_weights(paths.repository, model_dir, own_weights, None, said.append)
+    assert manifest == read_document(paths.version(3).manifest, Manifest)
+    assert manifest.weights == read_document(own_weights.with_suffix(".json"), Weights)
+    assert said[-1].startswith("mnist 3: published")
+    assert read_live(paths).live == 1
+    assert publish_weights(paths.repository, model_dir, own_weights, 9, said.append).version == 9
+    assert publish_weights(paths.repository, model_dir, own_weights, None, said.append).version == 10
+
+
+def test_the_numbers_of_shipped_versions_are_left_to_them(
+    paths: ModelPaths, model_dir: Path, own_weights: Path
+) -> None:
+    assert publish_weights(paths.repository, model_dir, own_weights, None, lambda _: None).version == 3
+    assert read_live(paths).live == 3
+
+
+def test_a_published_number_is_not_given_again(paths: ModelPaths, model_dir: Path, own_weights: Path) -> None:
+    publish_versions(paths.repository, model_dir, [1, 2], lambda _: None)
+    before = paths.version(2).manifest.stat()
+    with pytest.raises(PublishError, match=r"mnist 2 is published already.*choose another number \(next: 3\)"):
+        publish_weights(paths.repository, model_dir, own_weights, 2, lambda _: None)
+    assert paths.version(2).manifest.stat() == before
+
+
+def test_own_weights_need_their_record(paths: ModelPaths, model_dir: Path, own_weights: Path) -> None:
+    own_weights.with_suffix(".json").unlink()
+    with pytest.raises(PublishError, match=r"own\.json is missing: .* the record that training wrote"):
+        publish_weights(paths.repository, model_dir, own_weights, 3, lambda _: None)
+    assert names_in(paths) == set()
+
+
+def test_the_command_publishes_and_prints_the_manifest(paths: ModelPaths, own_weights: Path) -> None:
+    options = ["--repository", str(paths.repository), "--json"]
+    done = CliRunner().invoke(app, ["publish", str(own_weights), *options])
+    assert done.exit_code == 0
+    assert done.stdout.encode() == paths.version(3).manifest.read_bytes()
+    assert "mnist 3: published" in done.stderr
+    refused = CliRunner().invoke(app, ["publish", str(own_weights), "--version", "3", *options])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "twinserve: mnist 3 is published already" in refused.stderr
 
 
 def test_publishers_of_one_model_take_turns(paths: ModelPaths, model_dir: Path) -> None:

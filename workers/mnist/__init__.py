@@ -3,6 +3,8 @@
 The format is IDX (two zero bytes, element type, number of dimensions, big-endian sizes, then the elements), as its
 authors describe it on the data set's page. Checksums are of the uncompressed files, so that any mirror's compression
 will do.
+
+Beside it, and as free of frameworks: `training`, what both training programs share, and `board`, what they show.
 """
 
 import gzip

@@ -1,0 +1,106 @@
+"""uvicorn, with bounds on what a connection may cost before a request is whole.
+
+httptools parses without limits of its own: a head could grow for ever, or never end. Bodies are bounded where they
+are read (gateway.protocols.exchange).
+"""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.settings import Settings
+
+DRAIN_TIMEOUT_S = 30
+HEAD_LIMIT_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 10.0
+LONGEST_IDLE_S = 75
+MOST_CONNECTIONS = 4096
+
+_REFUSALS = {
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """A connection whose head must be whole within a time and a size; the rest is uvicorn's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._is_in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            self._refuse(503)
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if not self._is_in_head:
+            return
+        if self._head_timer is None:
+            self._expect_head()
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._forget_head()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_in_head = True
+        super().on_message_complete()
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._refuse, 408)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int) -> None:
+        self._forget_head()
+        if not self.transport.is_closing():
+            head = b"HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % (status, _REFUSALS[status])
+            self.transport.write(head)
+            self.transport.close()
+
+
+def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
+    """A server for the gateway's app, not yet listening."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.http_port,
+        http=GuardedProtocol,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_keep_alive=LONGEST_IDLE_S,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,81 @@
+"""A gateway over fake engines that really listens, for tests that speak raw bytes or real HTTP."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+import uvicorn
+
+from contracts.layout import Live, write_live
+from gateway.app import make_app
+from gateway.engines.fake import FakeEngine
+from gateway.http_server import make_server
+from gateway.settings import Settings
+from tests.platform_process import free_ports, wait_until
+from tests.unit.gateway.test_app import answer
+from tests.unit.gateway.test_repository import publish
+
+GOOD = b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}'
+INFER = b"POST /v2/models/adder/infer HTTP/1.1\r\nhost: x\r\n"
+
+
+class Listening:
+    """A gateway over fake engines, on a socket of its own."""
+
+    def __init__(self, server: uvicorn.Server, port: int) -> None:
+        self.server = server
+        self.port = port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def send(self, *parts: bytes) -> bytes:
+        """Everything that comes back until the other side closes; the last part may be cut off by that."""
+        with self.connect() as connection:
+            for part in parts:
+                try:
+                    connection.sendall(part)
+                except OSError:
+                    break
+            return read_all(connection)
+
+    def assert_well(self) -> None:
+        response = requests.post(f"http://127.0.0.1:{self.port}/v2/models/adder/infer", data=GOOD, timeout=10)
+        assert (response.status_code, response.json()["outputs"][0]["data"]) == (200, [2.0, 4.0])
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    try:
+        while chunk := connection.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass  # closed with unread data of ours in its buffer
+    return received
+
+
+@contextmanager
+def listening_gateway(folder: Path) -> Iterator[Listening]:
+    """Run it in a thread while the block runs; its repository, made in `folder`, holds version 1 of the adder."""
+    write_live(publish(folder, 1), Live(live=1))
+    settings = Settings(
+        repository=folder, http_port=free_ports().http, default_timeout_s=1, body_limit_bytes=100_000, admin_token="t"
+    )
+    started: list[uvicorn.Server] = []
+
+    async def serve() -> None:
+        engines = tuple(FakeEngine(name, answer) for name in ("torchserve", "tfserving"))
+        server = make_server(make_app(settings, engines, stop=lambda: None), settings)
+        started.append(server)
+        await server.serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    wait_until(lambda: bool(started) and started[0].started, 30, "it listens")
+    yield Listening(started[0], settings.http_port)
+    started[0].should_exit = True
+    thread.join(30)
