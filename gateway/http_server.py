@@ -5,6 +5,7 @@ are read (gateway.protocols.exchange).
 """
 
 import asyncio
+import enum
 from typing import Any
 
 import uvicorn
@@ -26,14 +27,23 @@ _REFUSALS = {
 }
 
 
+class _Part(enum.Enum):
+    """What the next bytes of a connection belong to."""
+
+    NOTHING = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """A connection whose head must be whole within a time and a size; the rest is uvicorn's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._part = _Part.NOTHING
+        self._has_progressed = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._is_in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,26 +59,31 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._has_progressed = False
         super().data_received(data)
-        if not self._is_in_head:
+        if self._part is _Part.BODY or (self._has_progressed and self._part is _Part.NOTHING):
             return
         if self._head_timer is None:
             self._expect_head()
-        self._head_bytes += len(data)
+        # The bytes in which a head began may have ended the body before it; only those that follow count.
+        if not self._has_progressed:
+            self._head_bytes += len(data)
         if self._head_bytes > HEAD_LIMIT_BYTES:
             self._refuse(431)
 
     def on_message_begin(self) -> None:
-        self._is_in_head = True
+        self._part = _Part.HEAD
+        self._has_progressed = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
+        self._part = _Part.BODY
         self._forget_head()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._is_in_head = True
+        self._part = _Part.NOTHING
+        self._has_progressed = True
         super().on_message_complete()
 
     def _expect_head(self) -> None:

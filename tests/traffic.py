@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import numpy as np
+import requests
 from numpy.typing import NDArray
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -23,6 +24,18 @@ def binary_body(images: NDArray[np.float32]) -> tuple[bytes, dict[str, str]]:
     }
     header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     return header + images.tobytes(), {HEADER_LENGTH: str(len(header))}
+
+
+def infer_binary(url: str, images: NDArray[np.float32], engine: str) -> NDArray[np.float32]:
+    """The logits that one engine gives for images [N,28,28], raw bytes both ways."""
+    body, headers = binary_body(images)
+    response = requests.post(url, data=body, headers={**headers, "X-Engine": engine}, timeout=60)
+    assert response.status_code == 200, (response.status_code, response.text)
+    assert response.headers["X-Engine"] == engine
+    header_bytes = int(response.headers[HEADER_LENGTH])
+    output = json.loads(response.content[:header_bytes])["outputs"][0]
+    assert (output["name"], output["datatype"]) == ("logits", "FP32")
+    return np.frombuffer(response.content[header_bytes:], np.float32).reshape(output["shape"])
 
 
 @dataclass

@@ -14,24 +14,13 @@ from numpy.typing import NDArray
 
 from contracts.manifest import Manifest
 from tests.platform_process import Platform
-from tests.traffic import HEADER_LENGTH, binary_body, send_until
+from tests.traffic import HEADER_LENGTH, binary_body, infer_binary, send_until
 from workers.mnist import Split
 
 pytestmark = pytest.mark.engines
 
 ENGINES = ("torchserve", "tfserving")
 Logits = NDArray[np.float32]
-
-
-def infer_binary(url: str, images: NDArray[np.float32], engine: str) -> Logits:
-    body, headers = binary_body(images)
-    response = requests.post(url, data=body, headers={**headers, "X-Engine": engine}, timeout=60)
-    assert response.status_code == 200, response.text
-    assert response.headers["X-Engine"] == engine
-    header_bytes = int(response.headers[HEADER_LENGTH])
-    output = json.loads(response.content[:header_bytes])["outputs"][0]
-    assert (output["name"], output["datatype"]) == ("logits", "FP32")
-    return np.frombuffer(response.content[header_bytes:], np.float32).reshape(output["shape"])
 
 
 def infer_json(url: str, images: NDArray[np.float32], engine: str) -> Logits:

@@ -3,6 +3,8 @@
 Reads side by side with workers/torch/train.py: the same functions in the same order (docs/two-frameworks.md).
 """
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -12,12 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from rich.console import Console
 
 from contracts.manifest import Weights
 from workers.canonical import round_to_stored, write_weights
 from workers.mnist import Mnist, Split, shuffled_batches
 from workers.mnist.board import ACCURACY, LEARNING_RATE, LOSS, MISTAKES, has_point, mistakes_sheet
-from workers.mnist.training import EVALUATION_BATCH, MAX_SHIFT, OnStep, Recipe, run_program
+from workers.mnist.training import EVALUATION_BATCH, INTERRUPTED, MAX_SHIFT, OnStep, Recipe, run_program
 from workers.tf.model import build_network, new_network, tensors_of
 
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -144,7 +147,14 @@ class Board:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    # A KeyboardInterrupt raised amid TensorFlow's calls back into Python is lost, or aborts the process.
+    signal.signal(signal.SIGINT, _leave)
     return run_program("workers.tf.train", "keras", train_to_file)
+
+
+def _leave(*_: object) -> None:
+    Console(stderr=True).show_cursor()  # which the progress bar hides
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -102,3 +102,14 @@ def test_a_client_that_goes_away_while_sending(listening: Listening) -> None:
     for _ in range(20):
         with listening.connect() as connection:
             connection.sendall(INFER + b"content-length: 5000\r\n\r\n{")
+
+
+@pytest.mark.parametrize("size", [70_000, 99_000])
+def test_a_large_body_is_no_large_head(listening: Listening, size: int) -> None:
+    """In every way the bytes may be cut up on their way."""
+    padded = GOOD + b" " * (size - len(GOOD))
+    head = INFER + b"content-length: %d\r\n\r\n" % len(padded)
+    last = b"GET /v2 HTTP/1.1\r\nconnection: close\r\n\r\n"
+    for parts in ([head + padded + last], [head, padded, last], [head, padded[:-1], padded[-1:] + last[:9], last[9:]]):
+        received = listening.send(*parts)
+        assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]

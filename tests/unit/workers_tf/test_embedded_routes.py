@@ -29,6 +29,18 @@ def test_get(target: str, verb: Verb, request_: ModelRequest) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "verb", "request_"),
+    [
+        ("/v1/models/m:predict", Verb.PREDICT, ModelRequest("m")),
+        ("/V1/MODELS/m/Versions/5:classify", Verb.CLASSIFY, ModelRequest("m", version=5)),
+        ("/v1/models/m/labels/b%3A:regress", Verb.REGRESS, ModelRequest("m", label="b:")),
+    ],
+)
+def test_post(target: str, verb: Verb, request_: ModelRequest) -> None:
+    assert parse_route("POST", target) == Route(verb, request_)
+
+
+@pytest.mark.parametrize(
     ("method", "target"),
     [
         ("GET", "/v1/models/"),
@@ -43,6 +55,10 @@ def test_get(target: str, verb: Verb, request_: ModelRequest) -> None:
         ("GET", "/v1/"),
         ("POST", "/v1/models/m/metadata"),
         ("POST", "/v1/models/m:PREDICT"),
+        ("POST", "/v1/models/m:predict?x=1"),
+        ("POST", "/v1/models/m:predict/"),
+        ("POST", "/v1/models/m:guess"),
+        ("POST", "/v1/models/m"),
         ("PUT", "/v1/models/m"),
         ("HEAD", "/v1/models/m"),
     ],

@@ -2,13 +2,18 @@
 
 Rooms, from pure to plumbing:
 
-    flags  policies  directories  model_config       what we were asked to serve
-    states  plan  versions  manager  source          which versions live, and when they come and go
-    lookup  reload  status                           names, versions and labels for requests and operators
-    savedmodel  tensors  signatures  prediction      one request through one version
-    grpc_services  rest_routes  rest_app             the two dialects
-    faults  deadlines  owner                         errors, points in time, threads
-    server  __main__                                 the composition root
+    flags  flag_table  schemas  policies  directories  model_config      what we were asked to serve
+    states  plan  versions  manager  source  config_polling              which versions live, and when they come and go
+    lookup  reload  status                                               names, versions and labels of all of them
+    savedmodel  session_options  loading  warmup                         from a directory to a version that may serve
+    batching  batch_queues  batched_model                                many requests, one run
+    tensors  signatures  prediction  classification  example_inference   one request through one version
+    json_grammar  json_values                                            JSON as the original reads it
+    json_arrays  json_predict  json_examples  json_answers               JSON to tensors and back
+    grpc_services  grpc_listener  health                                 the gRPC dialect
+    rest_routes  rest_bodies  rest_calls  rest_app                       the REST dialect
+    faults  deadlines  owner  metrics                                    errors, points in time, threads, counts
+    listeners  server  __main__                                          the composition root
 
-The first two rows import no tensorflow; `__main__` sets its environment before the others do.
+No tensorflow is imported before `__main__` has set the environment that tensorflow reads.
 """

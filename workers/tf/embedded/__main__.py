@@ -1,5 +1,6 @@
 """`python -m workers.tf.embedded`: the process. Its environment must be right before tensorflow is imported."""
 
+import importlib.metadata
 import logging
 import os
 import signal
@@ -7,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from workers.tf.embedded.faults import Fault
-from workers.tf.embedded.flags import BadFlag, Options, parse_flags, usage
+from workers.tf.embedded.flag_table import Options
+from workers.tf.embedded.flags import BadFlag, parse_flags, usage
 from workers.tf.embedded.owner import Owner
 
 _PROGRAM = "python -m workers.tf.embedded"
@@ -28,9 +30,9 @@ def main(arguments: Sequence[str]) -> int:
         return _FAILED
     if command_line.unknown:
         _say(f"unknown argument: {command_line.unknown[0]}\n{usage(_PROGRAM)}")
-    if not command_line.options.model_config_file:
-        _say(f"--model_config_file is missing\n{usage(_PROGRAM)}")
-        return _FAILED
+    if command_line.options.version:
+        _say(_versions())
+        return 0
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     _prepare_environment(command_line.options)
     return _serve(command_line.options)
@@ -45,21 +47,34 @@ def _serve(options: Options) -> int:
     # Imported here: tensorflow reads its environment variables once, and the flags above need none of it.
     from workers.tf.embedded.server import Server
 
-    server = Server(options, owner)
+    try:
+        server = Server(options, owner)
+    except (Fault, OSError) as error:
+        return _refuse(error)
     try:
         _say(server.start() + "\n")
         owner.wait()
     except (Fault, OSError) as error:
         # Abandoned by a signal, or by a thread that died: that is what there is to tell then.
         if not owner.is_stopping:
-            _say(f"Failed to start server. Error: {error}\n")
             server.stop()
-            return _FAILED
+            return _refuse(error)
     server.stop()
     if owner.reason is not None:
         sys.stderr.write(f"{_PROGRAM}: {owner.reason}; giving up\n")
         return _DIED
     return 0
+
+
+def _refuse(error: Exception) -> int:
+    _say(f"Failed to start server. Error: {error}\n")
+    return _FAILED
+
+
+def _versions() -> str:
+    """Two lines, as the original's; ours tells which server it is."""
+    ours, library = (importlib.metadata.version(name) for name in ("twinserve", "tensorflow"))
+    return f"TensorFlow ModelServer: twinserve {ours} (embedded)\nTensorFlow Library: {library}\n"
 
 
 def _stop_on_signal(owner: Owner) -> None:

@@ -30,6 +30,10 @@ class Lookup(Generic[S]):
         """Replace the labels of all models, by model name; models left out have none."""
         self._labels = labels
 
+    def labels(self, model: str) -> Mapping[str, int]:
+        """The labels of a model."""
+        return self._labels.get(model, {})
+
     def lease(self, request: ModelRequest) -> AbstractContextManager[Leased[S]]:
         """Hold the version asked for.
 
@@ -37,7 +41,7 @@ class Lookup(Generic[S]):
         """
         version = request.version
         if request.label is not None:
-            version = self._labels.get(request.model, {}).get(request.label)
+            version = self.labels(request.model).get(request.label)
             if version is None:
                 raise invalid(f"Unrecognized servable version label: {request.label}")
         return self._manager.lease(request.model, version)

@@ -1,4 +1,4 @@
-"""Puts a model list into effect: at start from the file, later from HandleReloadConfigRequest.
+"""Puts a model list into effect: at start from the flags, later from HandleReloadConfigRequest or a changed file.
 
 The checks come in the original's order, and nothing changes before the last of them has passed.
 """
@@ -24,12 +24,15 @@ _LOOK_AGAIN_S = 0.2
 
 
 class Configuration(Generic[S]):
-    """The model list in effect."""
+    """The model list in effect. `allows_early_labels`: a label may stand for a version that is not available yet."""
 
-    def __init__(self, manager: Manager[S], source: FileSystemSource, lookup: Lookup[S]) -> None:
+    def __init__(
+        self, manager: Manager[S], source: FileSystemSource, lookup: Lookup[S], allows_early_labels: bool = False
+    ) -> None:
         self._manager = manager
         self._source = source
         self._lookup = lookup
+        self._allows_early_labels = allows_early_labels
         self._one_at_a_time = threading.Lock()
         self._current: tuple[ModelConfig, ...] | None = None
 
@@ -63,8 +66,11 @@ class Configuration(Generic[S]):
     def _check_labels(self, models: tuple[ModelConfig, ...]) -> None:
         for model in models:
             available = {s.version for s in self._manager.statuses(model.name) if s.state is State.AVAILABLE}
-            for version in model.labels.values():
-                if version not in available:
+            current = self._lookup.labels(model.name)
+            for label, version in model.labels.items():
+                # One that points elsewhere is refused in any case: its requests would find nothing.
+                is_early = self._allows_early_labels and current.get(label, version) == version
+                if version not in available and not is_early:
                     raise Fault(
                         Code.FAILED_PRECONDITION,
                         f"Request to assign label to version {version} of model {model.name}, "

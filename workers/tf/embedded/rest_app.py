@@ -1,21 +1,21 @@
-"""The REST dialect as a bare ASGI application: one table from fault to HTTP status, one handler a verb."""
+"""The REST dialect as a bare ASGI application: one table from fault to HTTP status, one executor for the work."""
 
-import json
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2
-
+from workers.tf.embedded.deadlines import Deadline
 from workers.tf.embedded.faults import Code, fault_of
-from workers.tf.embedded.lookup import ModelRequest
-from workers.tf.embedded.manager import Manager
-from workers.tf.embedded.prediction import SIGNATURE_DEF, Prediction
-from workers.tf.embedded.rest_routes import Verb, is_api, parse_route
-from workers.tf.embedded.savedmodel import SavedModel
-from workers.tf.embedded.status import encode_status
+from workers.tf.embedded.json_answers import encode_error
+from workers.tf.embedded.metrics import Metrics
+from workers.tf.embedded.rest_bodies import Disconnected, Receive, inflate, receive_body
+from workers.tf.embedded.rest_calls import RestCalls
+from workers.tf.embedded.rest_routes import Route, is_api, parse_route
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Headers = list[tuple[bytes, bytes]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 HTTP_STATUS: dict[Code, int] = {
@@ -39,62 +39,88 @@ HTTP_STATUS: dict[Code, int] = {
 }
 
 _JSON = b"application/json"
+_CORS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+]
 _NOT_FOUND_PAGE = b"<html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
 
 
+@dataclass(frozen=True)
+class RestOptions:
+    """`timeout_s` bounds a run, None leaves it alone; `metrics_path` is where metrics are told, "" for nowhere."""
+
+    timeout_s: float | None = None
+    has_cors: bool = False
+    metrics_path: str = ""
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    target: str
+    headers: Headers
+
+    def header(self, wanted: bytes) -> bytes:
+        return next((value for name, value in self.headers if name == wanted), b"")
+
+
 class RestApp:
-    """Answers GET status and metadata; every other request under /v1/ is malformed so far."""
+    """Answers what is under /v1/, and the metrics path. Inference runs on `executor`, so that the loop never waits."""
 
-    def __init__(self, manager: Manager[SavedModel], prediction: Prediction) -> None:
-        self._manager = manager
-        self._prediction = prediction
-        self._handlers: dict[Verb, Callable[[ModelRequest], bytes]] = {
-            Verb.STATUS: self._status,
-            Verb.METADATA: self._metadata,
-        }
+    def __init__(self, calls: RestCalls, executor: Executor, metrics: Metrics, options: RestOptions) -> None:
+        self._calls = calls
+        self._executor = executor
+        self._metrics = metrics
+        self._options = options
 
-    async def __call__(self, scope: MutableMapping[str, Any], _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """One HTTP request (ASGI 3)."""
-        target = _target(scope)
-        if not is_api(target):
+        request = _Request(scope["method"], _target(scope), list(scope["headers"]))
+        path = self._options.metrics_path
+        if path and request.target.partition("?")[0] == path:
+            await self._send_metrics(request, send)
+        elif not is_api(request.target):
             await _send(send, 404, _NOT_FOUND_PAGE, [(b"content-type", b"text/html"), (b"connection", b"close")])
-            return
-        status, body = self._answer(scope["method"], target, _header(scope, b"origin"))
-        await _send(send, status, body, [(b"content-type", _JSON)])
+        else:
+            try:
+                received = await receive_body(receive)
+            except Disconnected:
+                return
+            # From here on, as the original counts: a slow upload is not a slow inference.
+            deadline = Deadline.after(self._options.timeout_s)
+            loop = asyncio.get_running_loop()
+            status, body = await loop.run_in_executor(self._executor, self._answer, request, received, deadline)
+            await _send(send, status, body, [(b"content-type", _JSON), *(_CORS if self._options.has_cors else [])])
 
-    def _answer(self, method: str, target: str, origin: bytes) -> tuple[int, bytes]:
-        if method == "OPTIONS":
+    def _answer(self, request: _Request, body: bytes, deadline: Deadline) -> tuple[int, bytes]:
+        if request.method == "OPTIONS":
+            origin = request.header(b"origin")
             return (200 if b"http://" in origin or b"https://" in origin else 400), b""
+        route: Route | None = None
+        started_s = time.monotonic()
+        code = Code.OK
         try:
-            route = parse_route(method, target)
-            return 200, self._handlers[route.verb](route.target)
+            route = parse_route(request.method, request.target)
+            if request.header(b"content-encoding") == b"gzip":
+                body = inflate(body)
+            answer = self._calls.answer(route, body, deadline)
+            if request.method == "POST":
+                elapsed_us = (time.monotonic() - started_s) * 1e6
+                self._metrics.request_latency.observe(elapsed_us, route.target.model, route.verb.value, "REST")
         except Exception as error:  # noqa: BLE001 - the edge of the dialect: every client gets an answer
             fault = fault_of(error)
-            return HTTP_STATUS[fault.code], encode_error(fault.message)
+            code, answer = fault.code, encode_error(fault.message)
+        self._metrics.request_count.add("" if route is None else route.target.model, code.name)
+        return HTTP_STATUS[code], answer
 
-    def _status(self, target: ModelRequest) -> bytes:
-        return _document(encode_status(target, self._manager.statuses(target.model)))
-
-    def _metadata(self, target: ModelRequest) -> bytes:
-        request: Any = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF])
-        request.model_spec.name = target.model
-        if target.version is not None:
-            request.model_spec.version.value = target.version
-        elif target.label is not None:
-            request.model_spec.version_label = target.label
-        return _document(self._prediction.metadata(request))
-
-
-def encode_error(message: str) -> bytes:
-    """The error body: an object with the one key "error"."""
-    return json.dumps({"error": message}, indent=4, ensure_ascii=False).encode()
-
-
-def _document(message: Any) -> bytes:
-    text = json_format.MessageToJson(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=4
-    )
-    return text.encode() + b"\n"
+    async def _send_metrics(self, request: _Request, send: Send) -> None:
+        headers = [(b"content-type", b"text/plain")]
+        if request.target != self._options.metrics_path:
+            await _send(send, 400, f"Unexpected path: {request.target}".encode("latin-1"), headers)
+        else:
+            await _send(send, 200, self._metrics.text().encode(), headers)
 
 
 def _target(scope: MutableMapping[str, Any]) -> str:
@@ -103,11 +129,7 @@ def _target(scope: MutableMapping[str, Any]) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
-def _header(scope: MutableMapping[str, Any], wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
-
-
-async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+async def _send(send: Send, status: int, body: bytes, headers: Headers) -> None:
     headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -14,16 +14,20 @@ from workers.tf.embedded.lookup import ModelRequest
 
 _MODEL = r"/v1/models/(?P<model>[^/:]+)(?:/(?:versions/(?P<version>[0-9]+)|labels/(?P<label>[^/:]+)))?"
 _GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII)
+_POST = re.compile(_MODEL + r":(?P<verb>classify|regress|predict)", re.IGNORECASE | re.ASCII)
 _NAMELESS = re.compile(r"/v1/models", re.IGNORECASE)
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _INT64 = 2**63
 
 
 class Verb(Enum):
-    """The calls that exist so far."""
+    """The calls there are; the last three are POST, and named so in the path."""
 
     STATUS = "status"
     METADATA = "metadata"
+    CLASSIFY = "classify"
+    REGRESS = "regress"
+    PREDICT = "predict"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ def parse_route(method: str, target: str) -> Route:
             # "/METADATA" matches the grammar, but only the lower-case word means it.
             verb = Verb.METADATA if match["metadata"] == "/metadata" else Verb.STATUS
             return Route(verb, _target(match))
+    if method == "POST":
+        match = _POST.fullmatch(target)
+        # The path may be written in any case, the verb may not.
+        if match is not None and match["verb"].islower():
+            return Route(Verb(match["verb"]), _target(match))
     raise malformed(method, target)
 
 

@@ -6,8 +6,9 @@ must not. The C call is private to TensorFlow; the contract tests keep watch ove
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,26 @@ from workers.tf.embedded.faults import Code, Fault, invalid
 
 Array = np.ndarray[Any, Any]
 
-_TAGS = ["serve"]
+
+class Model(Protocol):
+    """What a version is to those who ask it: signatures by name, and tensors in, tensors out."""
+
+    @property
+    def signatures(self) -> Mapping[str, Any]: ...
+
+    def run(self, feeds: Sequence[tuple[str, Array]], fetches: Sequence[str], deadline: Deadline) -> list[Array]:
+        """Feed the tensors named, return those fetched, in order. Raises Fault."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """`tags` choose the meta graph; `session_config` is a ConfigProto."""
+
+    tags: tuple[str, ...]
+    session_config: Any
 
 
 class SavedModel:
@@ -74,8 +94,8 @@ class SavedModel:
         return endpoint
 
 
-def load_saved_model(path: Path) -> SavedModel:
-    """Load the SavedModel under `path`, tag "serve".
+def load_saved_model(path: Path, options: LoadOptions) -> SavedModel:
+    """Load the SavedModel under `path`.
 
     Raises Fault: NOT_FOUND when there is none, TensorFlow's code when it is broken, UNKNOWN for what the loader's
     Python part raises.
@@ -84,10 +104,10 @@ def load_saved_model(path: Path) -> SavedModel:
         raise Fault(
             Code.NOT_FOUND, f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
         )
-    session: Any = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config())
+    session: Any = tf.compat.v1.Session(graph=tf.Graph(), config=options.session_config)
     try:
         with session.graph.as_default():
-            meta_graph: Any = tf.compat.v1.saved_model.loader.load(session, _TAGS, str(path))
+            meta_graph: Any = tf.compat.v1.saved_model.loader.load(session, list(options.tags), str(path))
     except tf.errors.OpError as error:
         session.close()
         raise _fault_of(error) from error
@@ -99,11 +119,6 @@ def load_saved_model(path: Path) -> SavedModel:
     for name, signature in meta_graph.signature_def.items():
         signatures[name] = type(signature).FromString(signature.SerializeToString())
     return SavedModel(session, signatures)
-
-
-def _session_config() -> Any:
-    # On a machine with a GPU the other engine needs memory too: take what is used, not all there is.
-    return tf.compat.v1.ConfigProto(gpu_options=tf.compat.v1.GPUOptions(allow_growth=True))
 
 
 def _fault_of(error: Any) -> Fault:

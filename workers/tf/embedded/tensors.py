@@ -1,11 +1,13 @@
 """TensorProto to array and back.
 
-Decoding takes `tensor_content` or typed values; encoding always gives typed values, which is what clients of the
-original read. Facts: tensorflow/core/framework/tensor.cc (FromProto: too few values are padded with the last one).
+Decoding takes `tensor_content` or typed values; encoding gives typed values, which is what clients of the original
+read, unless it is told otherwise. Facts: tensorflow/core/framework/tensor.cc (FromProto: too few values are padded with
+the last one).
 """
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,13 @@ MAX_PADDED_BYTES = 64 * 1024 * 1024
 
 _MAX_RANK = 64  # numpy's; TensorFlow's is 254
 _LENGTH_DELIMITED = 2
+
+
+class Encoding(Enum):
+    """How values stand in an answer: in the typed field of their dtype, or as the bytes of `tensor_content`."""
+
+    FIELDS = "fields"
+    CONTENT = "content"
 
 
 @dataclass(frozen=True)
@@ -89,19 +98,26 @@ def decode_tensor(alias: str, proto: Any) -> Array:
     return _decode_values(kind, values, count).reshape(shape)
 
 
-def encode_tensor(array: Array) -> Any:
-    """A TensorProto with the array's values in the typed field of its dtype.
+def type_of(array: Array) -> int | None:
+    """The DataType of an array, None when it has none here (quantised types)."""
+    return _TYPES.get(array.dtype)
+
+
+def encode_tensor(array: Array, encoding: Encoding = Encoding.FIELDS) -> Any:
+    """A TensorProto with the array's values; strings are always in their field.
 
     Raises Fault(UNIMPLEMENTED) for a dtype that has none (quantised types).
     """
-    number = _TYPES.get(array.dtype)
+    number = type_of(array)
     if number is None:
         raise Fault(Code.UNIMPLEMENTED, f"An output of dtype {array.dtype} cannot be put into a response")
     kind = _KINDS[number]
     proto: Any = tensor_pb2.TensorProto(dtype=number)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    if kind.is_fixed_width:
+    if encoding is Encoding.CONTENT and not kind.dtype.hasobject:
+        proto.tensor_content = array.tobytes()
+    elif kind.is_fixed_width:
         _merge_packed(proto, kind.field, array.tobytes())
     else:
         getattr(proto, kind.field).extend(array.view(kind.wire).ravel().tolist())
