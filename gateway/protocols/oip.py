@@ -4,6 +4,7 @@ Sources: the protocol's inference request and response objects, and Triton's "bi
 (Inference-Header-Content-Length, binary_data_size, binary_data, binary_data_output).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import orjson
 from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.tensors import DATATYPES, DTYPES, Signature, Tensor, TensorSpec, count_elements
+from gateway.protocols.json_keys import refuse_duplicate_keys
 from gateway.protocols.json_tensor import decode_data
 
 JSON_TYPE = "application/json"
@@ -138,11 +140,23 @@ def _split_body(body: bytes, header_length: str | None) -> tuple[bytes, memoryvi
 
 def _decode_document(document: bytes) -> _Request:
     try:
-        return _REQUEST_DECODER.decode(document)
+        request = _REQUEST_DECODER.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"malformed inference request: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("malformed inference request: JSON nested too deeply") from error
+    refuse_duplicate_keys(document, _count_keys(request))
+    return request
+
+
+def _count_keys(request: _Request) -> Counter[str]:
+    """How often each key occurs at most in the text of this request."""
+    tensors = len(request.inputs)
+    objects: list[_Request | _Input | _Output] = [request, *request.inputs, *request.outputs]
+    counts = Counter(key for item in objects for key in item.parameters)
+    named = {"name": tensors + len(request.outputs), "datatype": tensors, "shape": tensors, "data": tensors}
+    counts.update({"inputs": 1, "outputs": 1, "id": 1, "parameters": len(objects), **named})
+    return counts
 
 
 def _decode_input(item: _Input, tail: memoryview, spec: TensorSpec) -> tuple[Tensor, memoryview]:

@@ -158,6 +158,9 @@ def test_parameters_name_engine_and_deadline() -> None:
             b'{"name":"x","datatype":"INT8","shape":[1],"data":[1]}]}',
             "input 'x' was sent twice",
         ),
+        (body(data=[1, 2, 3, 4])[:-1] + b', "inputs": []}', "the key 'inputs' stands twice in one object"),
+        (body(data=[1, 2, 3, 4]).replace(b'"shape"', b'"shape": [4], "shape"'), "the key 'shape' stands twice"),
+        (b'{"inputs": [], "parameters": {"timeout": 1, "timeout": 2}}', "the key 'timeout' stands twice"),
     ],
 )
 def test_a_bad_body_is_told_what_was_expected_and_what_came(sent: bytes, said: str) -> None:
@@ -212,3 +215,8 @@ def test_json_cannot_carry_what_is_not_finite_but_bytes_can(value: float) -> Non
         encode_answer(answer, decode(b'{"inputs": []}'))
     content, _ = encode_answer(answer, decode(b'{"inputs": [], "parameters": {"binary_data_output": true}}'))
     assert content.endswith(np.float32(value).tobytes())
+
+
+def test_a_string_may_hold_what_elsewhere_is_a_key() -> None:
+    sent = body(data=[1, 2, 3, 4])[:-1] + b', "id": "inputs", "parameters": {"data": "shape", "name": "id"}}'
+    assert decode(sent).id == "inputs"
