@@ -1,6 +1,7 @@
 """Run a gateway process: `python -m gateway`. Settings come from the environment (gateway.settings)."""
 
 import logging
+import resource
 import signal
 import sys
 
@@ -37,6 +38,8 @@ def main() -> int:
     # uvicorn drains on these and then raises them once more; being asked to stop is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual 1024 is less than the connections we allow
     return uvloop.run(serve(settings))
 
 

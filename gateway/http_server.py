@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.settings import Settings
 
@@ -87,13 +87,25 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._refuse, 408)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._time_out_head)
 
     def _forget_head(self) -> None:
         self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._part is _Part.BODY and not self.transport.is_closing():
+            self.transport.close()  # answered without its body, which nobody will read
+
+    def _time_out_head(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn declares
+        if cycle is not None and not cycle.response_complete:
+            self._expect_head()  # the answer to the request before comes first
+        else:
+            self._refuse(408)
 
     def _refuse(self, status: int) -> None:
         self._forget_head()

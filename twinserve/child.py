@@ -45,6 +45,7 @@ class Child:
                 start_new_session=True,
             )
         self._ended = threading.Event()
+        self._is_buried = False
         # A thread of its own, because a hung child holds up whoever asks it.
         threading.Thread(target=self._ask, name=f"probe-{plan.name}", daemon=True).start()
 
@@ -63,7 +64,12 @@ class Child:
             self._process.terminate()
 
     def stop(self, timeout_s: float) -> None:
-        """Wait for the end that was asked for; then kill whatever is left of its group (workers of a dead server)."""
+        """Wait for the end that was asked for; then kill whatever is left of its group (workers of a dead server).
+
+        Once only: afterwards the group's number may be somebody else's.
+        """
+        if self._is_buried:
+            return
         self._ended.set()
         try:
             self._process.wait(timeout_s)
@@ -75,7 +81,8 @@ class Child:
 
     def kill(self) -> None:
         """End it and its group at once."""
-        self._process.kill()
+        if self.exit_code is None:
+            self._process.kill()
         self.stop(timeout_s=10)
 
     def log_tail(self) -> list[str]:
@@ -88,6 +95,7 @@ class Child:
                 self.answered_at = time.monotonic()
 
     def _kill_group(self) -> None:
+        self._is_buried = True
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:

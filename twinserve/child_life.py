@@ -94,10 +94,11 @@ def settled(life: Life, now: float) -> Life:
     return replace(life, state=State.READY, since=now)
 
 
-def buried(life: Life, now: float, cause: str, limits: Limits) -> Life:
-    """It ended, by itself or replaced. Raises ValueError unless it was alive."""
+def buried(life: Life, now: float, answered_at: float | None, cause: str, limits: Limits) -> Life:
+    """It ended, by itself or replaced; `answered_at` is its last sign of life. Raises ValueError unless it was alive."""
     _check(life, State.STARTING, State.READY)
-    had_settled = life.state is State.READY and now - life.since >= limits.settled_s
+    well_s = (answered_at or life.since) - life.since
+    had_settled = life.state is State.READY and well_s >= limits.settled_s
     failed = 0 if had_settled else life.failed_starts + 1
     state = State.GAVE_UP if failed >= limits.failed_starts else State.WAITING
     return replace(life, state=state, since=now, failed_starts=failed, last_cause=cause)

@@ -29,7 +29,8 @@ class Lifeline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tell(DONE)
+        if not self._groups:  # else something went wrong on the way out, and they are to be killed
+            self._tell(DONE)
         self._process.communicate()
 
     @property

@@ -32,10 +32,13 @@ class LogFile:
         return log
 
     def tail(self, lines: int) -> list[str]:
-        """The last non-empty lines of the newest run."""
-        with self.path.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            text = log.read().decode(errors="replace")
+        """The last non-empty lines of the newest run; none when the file cannot be read."""
+        try:
+            with self.path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                text = log.read().decode(errors="replace")
+        except OSError:
+            return []
         _, heading, newest = text.rpartition(_HEADING)
         if heading:
             newest = newest.partition("\n")[2]

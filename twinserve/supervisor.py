@@ -28,6 +28,7 @@ from twinserve.diagnosis import likely_cause
 from twinserve.lifeline import Lifeline
 
 POLL_INTERVAL_S = 0.1
+LONGEST_ROUND_S = 2.0
 STOP_TIMEOUT_S = 35.0  # longer than the gateway takes to drain
 
 Report = Callable[[str], None]
@@ -60,6 +61,8 @@ class Supervisor:
         self._report = report
         self._limits = limits
         self._children: list[Supervised] = []
+        self._tended_at = time.monotonic()
+        self._last_problem = ""
 
     def __enter__(self) -> Self:
         return self
@@ -102,11 +105,20 @@ class Supervisor:
         return True
 
     def tend(self) -> bool:
-        """One round over all children; returns whether anything changed."""
-        self._lifeline.mend()
+        """One round over all children; returns whether anything changed.
+
+        What the machine refuses, a full disk or no more processes, is reported and costs no healthy child.
+        """
+        now = time.monotonic()
+        if now - self._tended_at > LONGEST_ROUND_S:
+            # This process was suspended or starved: nobody was asked, so nobody was silent.
+            for child in self._children:
+                child.run.answered_at = now if child.run.answered_at is not None else None
+        self._tended_at = now
+        self._try_to("mend the lifeline", self._lifeline.mend)
         moves = [self._tend(child) for child in self._children]
         for child in self._children:
-            child.plan.log.rotate()
+            self._try_to(f"rotate the log of {child.name}", child.plan.log.rotate)
         return any(move is not Move.STAY for move in moves)
 
     def wait_stop(self, timeout_s: float) -> bool:
@@ -128,6 +140,15 @@ class Supervisor:
         self._lifeline.hold(run.pid)
         return run
 
+    def _try_to(self, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            problem = f"cannot {what}: {error}"
+            if problem != self._last_problem:
+                self._report(problem)
+            self._last_problem = problem
+
     def _tend(self, child: Supervised) -> Move:
         now = time.monotonic()
         # A child that waits has no run to look at; its last one is over.
@@ -137,19 +158,26 @@ class Supervisor:
             child.life = settled(child.life, now)
             self._report(f"{child.name}: up again (pid {child.run.pid})")
         elif move is Move.START:
-            child.run, child.run_started_at = self._run(child.plan), time.time()
-            child.life = started(child.life, now)
+            self._start_again(child, now)
         elif move is Move.BURY:
             self._bury(child, _cause(child))
         elif move is Move.REPLACE:
             self._bury(child, "it hung: it did not answer its probe any more and was killed")
         return move
 
+    def _start_again(self, child: Supervised, now: float) -> None:
+        child.life = started(child.life, now)
+        try:
+            child.run, child.run_started_at = self._run(child.plan), time.time()
+        except OSError as error:
+            child.life = buried(child.life, now, None, f"it could not be started: {error}", self._limits)
+            self._report(f"{child.name}: {child.life.last_cause}")
+
     def _bury(self, child: Supervised, cause: str) -> None:
         words = _last_words(child, cause)
         child.run.kill()  # also what is left of its group
         self._lifeline.release(child.run.pid)
-        child.life = buried(child.life, time.monotonic(), cause, self._limits)
+        child.life = buried(child.life, time.monotonic(), child.run.answered_at, cause, self._limits)
         self._report(words)
         if child.life.state is State.GAVE_UP:
             starts = self._limits.failed_starts

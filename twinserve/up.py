@@ -118,7 +118,7 @@ def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[Child
             GATEWAY,
             (sys.executable, "-m", "gateway"),
             LogFile(places.logs / "gateway.log"),
-            answers_http(ports.http, "/v2/health/live"),
+            answers_http_at_all(ports.http),
             answers_http(ports.http, "/v2/health/ready"),
             gateway_environment,
         ),

@@ -150,12 +150,15 @@ def _decode_document(document: bytes) -> _Request:
 
 
 def _count_keys(request: _Request) -> Counter[str]:
-    """How often each key occurs at most in the text of this request."""
+    """How often each key that matters must occur in the text of this request."""
     tensors = len(request.inputs)
+    data = sum(bool(bytes(item.data)) for item in request.inputs)
     objects: list[_Request | _Input | _Output] = [request, *request.inputs, *request.outputs]
     counts = Counter(key for item in objects for key in item.parameters)
-    named = {"name": tensors + len(request.outputs), "datatype": tensors, "shape": tensors, "data": tensors}
-    counts.update({"inputs": 1, "outputs": 1, "id": 1, "parameters": len(objects), **named})
+    named = {"name": tensors + len(request.outputs), "datatype": tensors, "shape": tensors, "data": data}
+    counts.update(
+        {"inputs": 1, "outputs": 1, "id": 1, "parameters": sum(bool(item.parameters) for item in objects), **named}
+    )
     return counts
 
 

@@ -106,7 +106,15 @@ def victims(platform: Platform) -> list[int]:
 
 
 def serves(platform: Platform) -> bool:
-    """Whether each engine answers for the live version when it is named."""
+    """Whether each engine takes part in routing with every version, and answers for the live one when it is named."""
+    token = (platform.home / "admin-token").read_text().strip()
+    try:
+        state = requests.get(f"{platform.url}/admin/models", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    except requests.RequestException:
+        return False
+    [model] = state.json()["models"]
+    if {e["state"] for version in model["versions"] for e in version["engines"].values()} != {"ready"}:
+        return False
     body = {"inputs": [{"name": "images", "datatype": "FP32", "shape": [1, 28, 28], "data": [0] * 784}]}
     url = f"{platform.url}/v2/models/mnist/infer"
 

@@ -113,3 +113,8 @@ def test_a_large_body_is_no_large_head(listening: Listening, size: int) -> None:
     for parts in ([head + padded + last], [head, padded, last], [head, padded[:-1], padded[-1:] + last[:9], last[9:]]):
         received = listening.send(*parts)
         assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]
+
+
+def test_a_body_that_nobody_reads_does_not_hold_the_connection(listening: Listening) -> None:
+    received = listening.send(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+    assert received.split()[1] == b"404"

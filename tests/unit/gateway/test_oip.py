@@ -161,6 +161,8 @@ def test_parameters_name_engine_and_deadline() -> None:
         (body(data=[1, 2, 3, 4])[:-1] + b', "inputs": []}', "the key 'inputs' stands twice in one object"),
         (body(data=[1, 2, 3, 4]).replace(b'"shape"', b'"shape": [4], "shape"'), "the key 'shape' stands twice"),
         (b'{"inputs": [], "parameters": {"timeout": 1, "timeout": 2}}', "the key 'timeout' stands twice"),
+        (b'{"inputs": [], "parameters": {"engine": "x"}, "parameters": {"timeout": 5}}', "'parameters' stands twice"),
+        (b'{"inputs": [], "\\u0069nputs": []}', "the key 'inputs' stands twice"),
     ],
 )
 def test_a_bad_body_is_told_what_was_expected_and_what_came(sent: bytes, said: str) -> None:

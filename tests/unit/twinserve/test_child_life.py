@@ -31,7 +31,7 @@ def test_moves(state: State, seen: Seen, move: Move, why: str) -> None:
 def test_a_child_that_never_settles_waits_longer_and_is_left_alone() -> None:
     life = Life(State.STARTING, since=0)
     waits = []
-    while (life := buried(life, 0, "broken", LIMITS)).state is State.WAITING:
+    while (life := buried(life, 0, None, "broken", LIMITS)).state is State.WAITING:
         waits.append(wait_s(life, LIMITS))
         life = started(life, 0)
     assert waits == [2, 4]
@@ -40,10 +40,19 @@ def test_a_child_that_never_settles_waits_longer_and_is_left_alone() -> None:
 
 def test_one_that_had_settled_starts_afresh() -> None:
     life = Life(State.STARTING, since=0, failed_starts=2)
-    life = buried(settled(life, 0), 10, "killed", LIMITS)
+    life = buried(settled(life, 0), 11, 10, "killed", LIMITS)
     assert (life.state, life.failed_starts, wait_s(life, LIMITS)) == (State.WAITING, 0, 1)
-    early = buried(settled(started(life, 11), 12), 13, "killed", LIMITS)
+    early = buried(settled(started(life, 11), 12), 13, 13, "killed", LIMITS)
     assert early.failed_starts == 1, "ready for a second is not settled"
+
+
+def test_one_that_hangs_after_its_first_answer_has_not_settled() -> None:
+    life = Life(State.STARTING, since=0)
+    for start in range(0, 300, 100):
+        life = buried(settled(life, start), start + 50, start + 1, "hung", LIMITS)
+        if life.state is State.WAITING:
+            life = started(life, start + 60)
+    assert life.state is State.GAVE_UP
 
 
 def test_the_wait_has_a_ceiling() -> None:
@@ -57,4 +66,4 @@ def test_illegal_moves_raise() -> None:
     with pytest.raises(ValueError, match="illegal move"):
         settled(ready, 1)
     with pytest.raises(ValueError, match="illegal move"):
-        buried(gave_up, 1, "again", LIMITS)
+        buried(gave_up, 1, None, "again", LIMITS)
