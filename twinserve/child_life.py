@@ -95,7 +95,7 @@ def settled(life: Life, now: float) -> Life:
 
 
 def buried(life: Life, now: float, answered_at: float | None, cause: str, limits: Limits) -> Life:
-    """It ended, by itself or replaced; `answered_at` is its last sign of life. Raises ValueError unless it was alive."""
+    """It ended, by itself or replaced, last answering at `answered_at`. Raises ValueError unless it was alive."""
     _check(life, State.STARTING, State.READY)
     well_s = (answered_at or life.since) - life.since
     had_settled = life.state is State.READY and well_s >= limits.settled_s
