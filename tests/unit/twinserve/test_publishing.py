@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from typer.testing import CliRunner
 
 from contracts.layout import Live, ModelPaths, read_live, write_live
 from contracts.manifest import Manifest, Weights, encode_document, read_document
+from tests.platform_process import wait_until
 from twinserve import publishing
 from twinserve.cli import app
 from twinserve.publishing import PublishError, publish_versions, publish_weights
@@ -235,7 +234,7 @@ def test_a_killed_publisher_leaves_nothing_that_counts(
         "p.publish_versions(*map(pathlib.Path, sys.argv[1:]), [1], print)"
     )
     with subprocess.Popen([sys.executable, "-c", code, paths.repository, model_dir]) as publisher:
-        wait_until(started.exists)
+        wait_until(started.exists, 30, "an exporter has started")
         publisher.kill()
     assert paths.published() == []
 
@@ -249,13 +248,6 @@ def test_a_killed_publisher_leaves_nothing_that_counts(
     gate.write_text("")  # lets the orphan end
     following.join(timeout=60)
     assert names_in(paths) == {"1", "live.json", "gate", "started"}
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 def test_the_publisher_imports_no_framework() -> None:
