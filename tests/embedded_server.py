@@ -50,9 +50,18 @@ class Model(tf.Module):
     def parse(self, examples):
         return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        return {"scores": self.parse(inputs)["x"] + self.version}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(self, inputs):
+        return {"outputs": self.parse(inputs)["x"] * 2}
+
 for version in (1, 2):
     model = Model(version)
-    signatures = {"serving_default": model.add, "slow": model.slow, "parse": model.parse}
+    signatures = {"serving_default": model.add, "slow": model.slow, "parse": model.parse,
+                  "classify": model.classify, "regress": model.regress}
     model.echoes = {dtype.name: echo(dtype) for dtype in DTYPES}
     signatures.update({f"echo_{name}": function for name, function in model.echoes.items()})
     staged = os.path.join(sys.argv[1], f".staging-{version}")

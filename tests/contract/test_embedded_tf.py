@@ -160,4 +160,7 @@ def test_metadata_shows_the_signatures(engine: Engine) -> None:
     status, kind, body = engine.get("/v1/models/calc/metadata")
     told = json.loads(body)
     assert (status, kind, told["model_spec"]["version"]) == (200, "application/json", "1")
+    # The signatures alone: not the Any message that carries them over gRPC, with its "@type".
+    assert told["metadata"].keys() == {"signature_def"}
+    assert told["metadata"]["signature_def"].keys() == {"signature_def"}
     assert told["metadata"]["signature_def"]["signature_def"]["slow"]["inputs"]["steps"]["dtype"] == "DT_INT32"

@@ -1,4 +1,4 @@
-"""The embedded TF server about tf.Examples: Classify, Regress and MultiInference on TF1 signatures, both dialects."""
+"""The embedded TF server about tf.Examples: Classify, Regress and MultiInference, both dialects."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,16 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.embedded_server import WAIT_S, Engine, failure, model_list, pinned, running_engine, sample_models
+from tests.embedded_server import (
+    WAIT_S,
+    Engine,
+    calc_model,
+    failure,
+    model_list,
+    pinned,
+    running_engine,
+    sample_models,
+)
 
 pytestmark = pytest.mark.engines
 
@@ -17,8 +26,9 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    config = model_list(pinned(sample_models(tmp_path_factory) / MODEL, 1, name=MODEL))
-    with running_engine(tmp_path_factory.mktemp("run"), config) as engine:
+    # The first as TF1 exported models, the second as TF2 does.
+    models = pinned(sample_models(tmp_path_factory) / MODEL, 1, name=MODEL), pinned(calc_model(tmp_path_factory), 1)
+    with running_engine(tmp_path_factory.mktemp("run"), model_list(*models)) as engine:
         yield engine
 
 
@@ -87,6 +97,15 @@ def test_multi_inference_answers_every_task(engine: Engine) -> None:
         ("regress_x_to_y", 1),
         ("classify_x_to_y", 1),
     ]
+
+
+def test_multi_inference_feeds_every_task_where_each_signature_has_an_input_of_its_own(engine: Engine) -> None:
+    request = inference(("regress", REGRESS), ("classify", CLASSIFY))
+    for task in request.tasks:
+        task.model_spec.name = "calc"
+    answer = engine.predictions.MultiInference(request, timeout=WAIT_S)
+    assert answer.results[0].regression_result.regressions[0].value == 4
+    assert answer.results[1].classification_result.classifications[0].classes[0].score == 3
 
 
 def test_what_cannot_be_classified_or_regressed(engine: Engine) -> None:

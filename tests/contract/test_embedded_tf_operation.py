@@ -1,9 +1,8 @@
-"""What operators set: flags of the embedded TF server, its metrics, health, transports, batching and warm-up."""
+"""What operators set: flags of the embedded TF server, its metrics, health, transports and warm-up."""
 
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,7 @@ def test_one_model_by_flags_metrics_health_and_arguments(tmp_path: Path, exporte
         "--enable_serialization_as_tensor_content=true",
         "--tensorflow_intra_op_parallelism=1",
         "--enable_profiler=false",
+        "--num_load_threads=4",
     )
     with running_engine(tmp_path / "run", None, *flags) as engine:
         assert engine.live() == {2: AVAILABLE}
@@ -65,6 +65,7 @@ def test_one_model_by_flags_metrics_health_and_arguments(tmp_path: Path, exporte
         assert engine.post("calc:predict", {"inputs": [[1, 2]]})[0] == 200
         failure(grpc.StatusCode.NOT_FOUND, lambda: engine.predict(model="nope"))
         engine.get("/v1/nonsense")
+        assert "--num_load_threads=4 has no effect on this server" in engine.log.read_text()
         check_metrics(engine)
         check_health(engine)
 
@@ -95,6 +96,22 @@ def check_health(engine: Engine) -> None:
     failure(grpc.StatusCode.NOT_FOUND, lambda: check(b"\x0a\x01x", timeout=WAIT_S))
 
 
+def test_a_health_watch_is_told_at_once_and_when_the_server_stops(tmp_path: Path) -> None:
+    flags = ("--enable_grpc_healthcheck_service", "--grpc_max_threads=1")
+    with running_engine(tmp_path / "run", "model_config_list {}", *flags) as engine:
+        watch: Any = engine.channel.unary_stream("/grpc.health.v1.Health/Watch")
+        known = [watch(service, timeout=WAIT_S) for service in (b"", b"\x0a\x11PredictionService")]
+        unknown, left = watch(b"\x0a\x01x", timeout=WAIT_S), watch(b"", timeout=WAIT_S)
+        first = [next(stream) for stream in (*known, left, unknown)]
+        assert first == [b"\x08\x01"] * 3 + [b"\x08\x03"]
+        left.cancel()
+        # Three watches are open and there is one thread: they do not hold it.
+        failure(grpc.StatusCode.NOT_FOUND, lambda: engine.states("nope"))
+        engine.process.terminate()
+        assert [list(stream) for stream in (*known, unknown)] == [[b"\x08\x02"]] * 2 + [[]]
+        assert {stream.code() for stream in (*known, unknown)} == {grpc.StatusCode.OK}
+
+
 def test_metrics_and_health_are_off_by_default(tmp_path: Path) -> None:
     with running_engine(tmp_path / "run") as engine:
         assert engine.get(METRICS)[0] == 404
@@ -102,78 +119,60 @@ def test_metrics_and_health_are_off_by_default(tmp_path: Path) -> None:
         failure(grpc.StatusCode.UNIMPLEMENTED, lambda: check(b"", timeout=WAIT_S))
 
 
-def test_a_unix_socket_and_tls(tmp_path: Path, exported: Path) -> None:
+def certificate(folder: Path, name: str) -> tuple[bytes, bytes]:
+    """The key and the certificate of `name`, signed with that key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the openssl program to make a certificate")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", tmp_path / "key", "-out", tmp_path / "cert"],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+         "-addext", f"subjectAltName=DNS:{name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.cert"],
         check=True,
         capture_output=True,
     )  # fmt: skip
-    key, cert = ((tmp_path / name).read_text() for name in ("key", "cert"))
-    quoted = [text.replace("\n", "\\n") for text in (key, cert)]
-    (tmp_path / "ssl").write_text(f'server_key: "{quoted[0]}"\nserver_cert: "{quoted[1]}"\n')
+    return (folder / f"{name}.key").read_bytes(), (folder / f"{name}.cert").read_bytes()
+
+
+def text_field(name: str, pem: bytes) -> str:
+    return f'{name}: "{pem.decode()}"'.replace("\n", "\\n") + "\n"
+
+
+def secure(engine: Engine, credentials: grpc.ChannelCredentials) -> None:
+    """Have the engine's clients speak TLS to it."""
+    engine.channel.close()
+    options = [("grpc.ssl_target_name_override", "localhost")]
+    engine.use(grpc.secure_channel(f"127.0.0.1:{engine.port}", credentials, options))
+
+
+def test_a_unix_socket_and_tls(tmp_path: Path, exported: Path) -> None:
+    key, cert = certificate(tmp_path, "localhost")
+    (tmp_path / "ssl").write_text(text_field("server_key", key) + text_field("server_cert", cert))
     flags = (f"--ssl_config_file={tmp_path / 'ssl'}", f"--grpc_socket_path={tmp_path / 'socket'}")
     with running_engine(tmp_path / "run", model_list(pinned(exported, 1)), *flags) as engine:
         failure(grpc.StatusCode.UNAVAILABLE, lambda: engine.predict(x=ones(1, 2)))
-        credentials = grpc.ssl_channel_credentials(cert.encode())
-        options = [("grpc.ssl_target_name_override", "localhost")]
-        for channel in (
-            grpc.secure_channel(f"127.0.0.1:{engine.port}", credentials, options),
-            grpc.insecure_channel(f"unix:{tmp_path / 'socket'}"),
-        ):
-            engine.channel.close()
-            engine.use(channel)
-            assert list(engine.predict(x=ones(1, 2)).outputs["sum"].float_val) == [2, 2]
+        secure(engine, grpc.ssl_channel_credentials(cert))
+        assert list(engine.predict(x=ones(1, 2)).outputs["sum"].float_val) == [2, 2]
+        engine.channel.close()
+        engine.use(grpc.insecure_channel(f"unix:{tmp_path / 'socket'}"))
+        assert list(engine.predict(x=ones(1, 2)).outputs["sum"].float_val) == [2, 2]
 
 
-BATCHING = """
-max_batch_size {{ value: 4 }}
-batch_timeout_micros {{ value: {timeout_us} }}
-max_enqueued_batches {{ value: 1 }}
-num_batch_threads {{ value: 1 }}
-allowed_batch_sizes: [2, 4]
-"""
-
-
-def test_requests_are_gathered_into_batches(tmp_path: Path, samples: Path) -> None:
-    (tmp_path / "batching").write_text(BATCHING.format(timeout_us=60_000_000))
-    (tmp_path / "monitoring").write_text("prometheus_config { enable: true }")
-    flags = (
-        "--enable_batching",
-        f"--batching_parameters_file={tmp_path / 'batching'}",
-        f"--monitoring_config_file={tmp_path / 'monitoring'}",
+def test_with_client_verify_only_clients_of_the_custom_ca_are_served(tmp_path: Path, exported: Path) -> None:
+    server_key, server_cert = certificate(tmp_path, "localhost")
+    client_key, client_cert = certificate(tmp_path, "client")
+    stranger_key, stranger_cert = certificate(tmp_path, "stranger")
+    (tmp_path / "ssl").write_text(
+        text_field("server_key", server_key)
+        + text_field("server_cert", server_cert)
+        + text_field("custom_ca", client_cert)
+        + "client_verify: true\n"
     )
-    config = model_list(*(pinned(samples / name, 1, name=name) for name in ("sums", "counter")))
-    with running_engine(tmp_path / "run", config, *flags) as engine, ThreadPoolExecutor(4) as clients:
-        # No batch of fewer than four rows goes before a minute has passed.
-        calls = [clients.submit(engine.predict, "sums", a=ones(1, 2) * i, b=ones(1, 2)) for i in range(4)]
-        sums = [list(call.result(WAIT_S / 2).outputs["sum"].float_val) for call in calls]
-        assert sums == [[i + 1.0] * 2 for i in range(4)]
-        metrics = engine.get(METRICS)[2].decode()
-        assert ":tensorflow:serving:batching_session:wrapped_run_count{} 1\n" in metrics
-        invalid = grpc.StatusCode.INVALID_ARGUMENT
-        message = failure(invalid, lambda: engine.predict("sums", a=ones(5, 2), b=ones(5, 2)))
-        assert message == "Task size 5 is larger than maximum input batch size 4"
-        message = failure(invalid, lambda: engine.predict("counter", step=np.int64(1)))
-        assert message.startswith("Batching Run() input tensors must have at least one dimension")
-        # A second batch beside the one that waits would be one too many.
-        waiting = clients.submit(engine.predict, "sums", a=ones(3, 2), b=ones(3, 2))
-        until(lambda: "input_batch_size_count{} 12" in engine.get(METRICS)[2].decode())
-        full = failure(grpc.StatusCode.UNAVAILABLE, lambda: engine.predict("sums", a=ones(2, 2), b=ones(2, 2)))
-        assert full.startswith("The batch scheduling queue to which this task was submitted is full")
-        engine.predict("sums", a=ones(1, 2), b=ones(1, 2))
-        assert len(waiting.result(WAIT_S).outputs["sum"].float_val) == 6
-
-
-def test_batches_are_padded_to_an_allowed_size(tmp_path: Path, samples: Path) -> None:
-    (tmp_path / "batching").write_text(BATCHING.format(timeout_us=0))
-    flags = ("--enable_batching", f"--batching_parameters_file={tmp_path / 'batching'}")
-    with running_engine(tmp_path / "run", model_list(pinned(samples / "sums", 1, name="sums")), *flags) as engine:
-        assert len(engine.predict("sums", a=ones(3, 2), b=ones(3, 2)).outputs["sum"].float_val) == 6
-        message = failure(grpc.StatusCode.FAILED_PRECONDITION, lambda: engine.predict("sums", "count", a=ones(3, 2)))
-        assert message == "Batched output tensor has 0 dimensions"
+    flag = f"--ssl_config_file={tmp_path / 'ssl'}"
+    with running_engine(tmp_path / "run", model_list(pinned(exported, 1)), flag) as engine:
+        for key, cert in ((None, None), (stranger_key, stranger_cert)):
+            secure(engine, grpc.ssl_channel_credentials(server_cert, key, cert))
+            failure(grpc.StatusCode.UNAVAILABLE, lambda: engine.predict(x=ones(1, 2)))
+        secure(engine, grpc.ssl_channel_credentials(server_cert, client_key, client_cert))
+        assert list(engine.predict(x=ones(1, 2)).outputs["sum"].float_val) == [2, 2]
 
 
 def warmed_copy(source: Path, target: Path, *requests: Any) -> None:

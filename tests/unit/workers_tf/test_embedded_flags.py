@@ -63,8 +63,11 @@ def test_a_bool_may_stand_alone() -> None:
     assert not parse_flags(["--enable_batching", "--enable_batching=false"]).options.enable_batching
 
 
-def test_what_is_ignored_is_understood() -> None:
-    assert parse_flags(["--num_load_threads=4", "--enable_profiler", "--mixed_precision=bfloat16"]).unknown == ()
+def test_what_is_ignored_is_understood_and_told_where_it_asks_for_something() -> None:
+    parsed = parse_flags(["--num_load_threads=4", "--enable_profiler", "--mixed_precision=bfloat16", "--port=9000"])
+    assert parsed.unknown == ()
+    assert parsed.without_effect == ("--num_load_threads=4", "--mixed_precision=bfloat16")
+    assert parse_flags(["--enable_profiler=false"]).without_effect == ("--enable_profiler=false",)
 
 
 def test_usage_names_every_flag_with_its_default() -> None:

@@ -12,6 +12,8 @@ from workers.tf.embedded.flag_table import Options
 from workers.tf.embedded.flags import BadFlag, parse_flags, usage
 from workers.tf.embedded.owner import Owner
 
+_LOG = logging.getLogger(__name__)
+
 _PROGRAM = "python -m workers.tf.embedded"
 _FAILED = 255
 _DIED = 1
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         _say(_versions())
         return 0
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    for argument in command_line.without_effect:
+        _LOG.warning("%s has no effect on this server", argument)
     _prepare_environment(command_line.options)
     return _serve(command_line.options)
 

@@ -72,11 +72,13 @@ class ExampleInference:
         response: Any = inference_pb2.MultiInferenceResponse()
         if not tasks:
             return response
-        # All tasks feed the same tensor, so that one run answers all of them.
+        # One run answers all tasks: each input tensor is fed the same examples. TF1 exports share one among signatures,
+        # TF2 exports give every signature its own.
         merged = meta_graph_pb2.SignatureDef()
         for index, (name, _, aliases) in enumerate(tasks):
             signature = model.signatures[name]
-            merged.inputs[INPUTS].CopyFrom(signature.inputs[INPUTS])
+            info = signature.inputs[INPUTS]
+            merged.inputs[info.name].CopyFrom(info)
             for alias in aliases:
                 merged.outputs[f"{index}/{alias}"].CopyFrom(signature.outputs[alias])
         wanted = sorted(merged.outputs)
@@ -99,14 +101,13 @@ class ExampleInference:
         return response
 
     def _run(self, task: Task, examples: Array, aliases: Sequence[str]) -> list[Array]:
-        outputs = self._execution.run(task, {INPUTS: examples}, aliases)
+        outputs = self._execution.run(task, dict.fromkeys(task.signature.inputs, examples), aliases)
         self._metrics.count_examples(task.name, len(examples))
         return outputs
 
     def _check_tasks(self, model: Model, tasks: Sequence[Any]) -> list[tuple[str, Method, list[str]]]:
         found: list[tuple[str, Method, list[str]]] = []
         seen: set[str] = set()
-        input_name = ""
         for task in tasks:
             spec = task.model_spec
             if not spec.name:
@@ -124,7 +125,4 @@ class ExampleInference:
             if method is None:
                 raise Fault(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
             found.append((name, method, output_aliases(method, signature, self._checks_method_name)))
-            if input_name not in ("", signature.inputs[INPUTS].name):
-                raise invalid("Input tensor must be the same for all Signatures.")
-            input_name = signature.inputs[INPUTS].name
         return found

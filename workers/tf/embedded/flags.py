@@ -22,10 +22,14 @@ class BadFlag(ValueError):
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Parsed arguments; `unknown` keeps what was not understood, in order."""
+    """Parsed arguments; `unknown` keeps what was not understood, in order.
+
+    `without_effect` are those that ask for something this server does not do.
+    """
 
     options: Options
     unknown: tuple[str, ...]
+    without_effect: tuple[str, ...] = ()
 
 
 def parse_flags(arguments: Sequence[str]) -> CommandLine:
@@ -43,16 +47,21 @@ def parse_flags(arguments: Sequence[str]) -> CommandLine:
         else:
             unknown.append(argument)
     meant = {flag.name: values[flag.name] for flag in FLAGS if not flag.is_ignored}
-    return CommandLine(Options(**meant), tuple(unknown))
+    idle = (f"--{f.name}={_shown(values[f.name])}" for f in FLAGS if f.is_ignored and values[f.name] != f.default)
+    return CommandLine(Options(**meant), tuple(unknown), tuple(idle))
 
 
 def usage(program: str) -> str:
     """The table as text, ending in a newline."""
     lines = [f"usage: {program}", "Flags:"]
     for flag in FLAGS:
-        default = f'"{flag.default}"' if flag.type == "string" else str(flag.default).lower()
+        default = f'"{flag.default}"' if flag.type == "string" else _shown(flag.default)
         lines.append(f"\t{f'--{flag.name}={default}':<40}\t{flag.type}\t{flag.meaning}")
     return "\n".join(lines) + "\n"
+
+
+def _shown(value: int | float | str | bool) -> str:
+    return value if isinstance(value, str) else str(value).lower()
 
 
 def _parse_value(flag: Flag, text: str) -> int | float | str | bool:

@@ -15,7 +15,7 @@ from workers.tf.embedded.faults import Code, Fault, invalid
 from workers.tf.embedded.flag_table import Options
 from workers.tf.embedded.grpc_listener import channel_arguments, listen, server_credentials
 from workers.tf.embedded.grpc_services import ModelService, PredictionService, build_grpc_server
-from workers.tf.embedded.health import health_handler
+from workers.tf.embedded.health import Health
 from workers.tf.embedded.metrics import Metrics
 from workers.tf.embedded.owner import Owner
 from workers.tf.embedded.rest_app import RestApp, RestOptions
@@ -37,8 +37,9 @@ def open_grpc(options: Options, predictions: PredictionService, models: ModelSer
     arguments = channel_arguments(options.grpc_channel_arguments)
     credentials = server_credentials(options.ssl_config_file)
     server = build_grpc_server(predictions, models, _threads(options.grpc_max_threads), arguments)
+    health = Health()
     if options.enable_grpc_healthcheck_service:
-        server.add_generic_rpc_handlers((health_handler(),))
+        server.add_generic_rpc_handlers((health.handler(),))
     opened = []
     if options.port:
         opened.append(_address(options.bind_address, options.port))
@@ -50,7 +51,7 @@ def open_grpc(options: Options, predictions: PredictionService, models: ModelSer
         opened.append(f"unix:{options.grpc_socket_path}")
         listen(server, opened[-1], None)
     server.start()
-    return " and ".join(opened), lambda: _wait_stopped(server)
+    return " and ".join(opened), lambda: _close_grpc(server, health)
 
 
 def open_rest(options: Options, calls: RestCalls, metrics: Metrics, owner: Owner) -> tuple[str, Closer]:
@@ -95,8 +96,11 @@ def has_rest(options: Options) -> bool:
     return bool(options.rest_api_port)
 
 
-def _wait_stopped(server: grpc.Server) -> None:
-    server.stop(_GRACE_S).wait(_GRACE_S)
+def _close_grpc(server: grpc.Server, health: Health) -> None:
+    stopped = server.stop(_GRACE_S)
+    # Inside the grace: when it ends gRPC cancels what is left, also a client that would not take its last message.
+    health.stop()
+    stopped.wait(_GRACE_S)
 
 
 def _threads(asked: int) -> int:

@@ -4,6 +4,7 @@ Order of evaluation: tensorflow_serving/model_servers/http_rest_api_handler.cc. 
 model that does not exist, and that before a signature that the model does not have.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -74,12 +75,15 @@ class RestCalls:
         return self._calls[route.verb](route.target, body, deadline)
 
     def _status(self, target: ModelRequest, _body: bytes, _deadline: Deadline) -> bytes:
-        return _document(encode_status(target, self._manager.statuses(target.model)))
+        return _document(_dictionary(encode_status(target, self._manager.statuses(target.model))))
 
     def _metadata(self, target: ModelRequest, _body: bytes, _deadline: Deadline) -> bytes:
         request: Any = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF])
         _fill_spec(request.model_spec, target)
-        return _document(self._prediction.metadata(request))
+        told = _dictionary(self._prediction.metadata(request))
+        # The original prints the map of signatures, not the Any that carries it over gRPC.
+        del told["metadata"][SIGNATURE_DEF]["@type"]
+        return _document(told)
 
     def _classify(self, target: ModelRequest, body: bytes, deadline: Deadline) -> bytes:
         request: Any = classification_pb2.ClassificationRequest()
@@ -111,8 +115,12 @@ def _fill_spec(spec: Any, target: ModelRequest) -> None:
         spec.version_label = target.label
 
 
-def _document(message: Any) -> bytes:
-    text = json_format.MessageToJson(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=4
+def _dictionary(message: Any) -> dict[str, Any]:
+    told: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return text.encode() + b"\n"
+    return told
+
+
+def _document(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, indent=4).encode() + b"\n"
