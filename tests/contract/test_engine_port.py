@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contracts.golden import read_golden
 from contracts.layout import TORCHSERVE_STORE, ModelPaths
 from gateway.core.errors import DeadlineExceeded, EngineRejected, EngineUnreachable
 from gateway.core.messages import EngineBatch
@@ -69,8 +70,8 @@ def torchserve(platform: Platform) -> TorchServe:
 
 @pytest.fixture(scope="module")
 def golden(repository: Path) -> Mapping[str, Tensor]:
-    with np.load(ModelPaths(repository, "mnist").version(2).golden) as file:
-        return {name: file[name] for name in file.files}
+    golden = read_golden(ModelPaths(repository, "mnist").version(2).golden)
+    return {**golden.inputs, **golden.outputs}
 
 
 def batch(images: Tensor, version: int = 2, timeout_s: float = 30.0) -> EngineBatch:

@@ -1,4 +1,4 @@
-"""Real exports of the shipped weights, published into a temporary repository and asked again from outside.
+"""Real exports, of the shipped weights and of given artifacts, published and asked again from outside.
 
 The test process imports neither framework: each artifact answers in a process of its own, which also reports whether
 the other framework came along.
@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts.layout import ModelPaths, VersionPaths, read_live
+from contracts.golden import read_golden
+from contracts.integrity import find_damage
+from contracts.layout import ModelPaths, VersionPaths
+from contracts.live import read_live
 from contracts.manifest import Manifest, read_document
-from twinserve import publishing
+from twinserve import staging
+from twinserve.exporters import EXPORTERS
+from twinserve.places import SHIPPED_MODEL as SHIPPED
 from twinserve.publishing import PublishError, publish_versions
 
 pytestmark = pytest.mark.engines
 
-ROOT = Path(publishing.__file__).resolve().parents[1]
-SHIPPED = ROOT / "workers" / "weights" / "mnist"
+ROOT = Path(staging.__file__).resolve().parents[1]
 
 ASK_SAVED_MODEL = """
 import sys
@@ -31,7 +35,7 @@ serve = tf.saved_model.load(root).signatures["serving_default"]
 (name, spec), = serve.structured_input_signature[1].items()
 assert (name, spec.dtype, spec.shape.as_list()) == ("images", tf.float32, [None, 28, 28]), spec
 assert serve.structured_outputs["logits"].shape.as_list() == [None, 10]
-np.savez(answers, logits=serve(images=tf.constant(np.load(inputs)["images"]))["logits"].numpy())
+np.savez(answers, logits=serve(images=tf.constant(np.load(inputs)["inputs/images"]))["logits"].numpy())
 assert not {"torch", "workers", "contracts"} & sys.modules.keys()
 """
 ASK_ARCHIVE = """
@@ -45,7 +49,7 @@ handler = importlib.import_module("handler").Handler()
 context = Context("mnist", folder, None, 1, None, "")
 context.request_processor = [RequestProcessor({})]
 handler.initialize(context)
-body = safetensors.numpy.save({"images": np.load(inputs)["images"]})
+body = safetensors.numpy.save({"images": np.load(inputs)["inputs/images"]})
 answer, = handler.handle([{"body": bytearray(body)}], context)
 np.savez(answers, **safetensors.numpy.load(answer))
 assert not {"tensorflow", "workers", "contracts"} & sys.modules.keys()
@@ -81,9 +85,7 @@ def ask(code: str, artifact: Path, inputs: Path, answers: Path) -> np.ndarray[tu
 
 
 def golden_logits(version: VersionPaths) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    with np.load(version.golden) as stored:
-        logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = stored["logits"]
-        return logits
+    return read_golden(version.golden).outputs["logits"]
 
 
 def test_both_versions_are_published_with_their_certificates(paths: ModelPaths) -> None:
@@ -91,9 +93,11 @@ def test_both_versions_are_published_with_their_certificates(paths: ModelPaths) 
     assert read_live(paths).live == 2
     for number in (1, 2):
         manifest = read_document(paths.version(number).manifest, Manifest)
-        assert manifest.parity.images == 64
-        assert set(manifest.parity.max_abs_diff) == {"torchserve", "tfserving"}
-        assert max(manifest.parity.max_abs_diff.values()) <= manifest.parity.tolerance == 1e-4
+        assert manifest.parity.golden.rows == 64
+        assert set(manifest.parity.golden.max_abs_diff) == {"torchserve", "tfserving"}
+        assert max(manifest.parity.golden.max_abs_diff.values()) <= manifest.parity.thresholds.atol == 1e-4
+        assert {"Conv2D", "MatMul", "Relu", "VarHandleOp"} <= set(manifest.operators)
+        assert find_damage(paths.version(number)) == ""
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -125,8 +129,8 @@ def test_artifacts_that_disagree_are_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, package: str
 ) -> None:
     (tmp_path / "perturbed.py").write_text(PERTURBED.format(engine=package))
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(publishing.__file__).parents[1]}")
-    monkeypatch.setattr(publishing, "EXPORTERS", {**publishing.EXPORTERS, engine: "perturbed"})
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setattr(staging, "EXPORTERS", {**EXPORTERS, engine: "perturbed"})
     paths = ModelPaths(tmp_path / "repository", "mnist")
     with pytest.raises(PublishError, match=rf"mnist 2: {engine} differs from the reference"):
         publish_versions(paths.repository, SHIPPED, [2], lambda _: None)

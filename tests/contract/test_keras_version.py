@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.layout import ModelPaths, read_live
+from contracts.layout import ModelPaths
+from contracts.live import read_live
 from contracts.manifest import Manifest, read_document
 from tests.unit.workers_keras.made_up import EventFiles
 
@@ -50,16 +51,16 @@ def test_both_frameworks_draw_the_same_curves_at_the_same_steps(trained: dict[st
 
 def test_what_keras_learnt_is_published_for_both_engines(trained: dict[str, Path], tmp_path: Path) -> None:
     paths = ModelPaths(tmp_path / "repository", "mnist")
-    command = [sys.executable, "-m", "twinserve", "publish", str(trained["tf"] / "w.safetensors")]
+    command = [sys.executable, "-m", "twinserve", "publish", "mnist", "--weights", str(trained["tf"] / "w.safetensors")]
     command += ["--repository", str(paths.repository), "--version", "3", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     manifest = read_document(paths.version(3).manifest, Manifest)
     assert json.loads(done.stdout)["version"] == manifest.version == 3
+    assert manifest.weights is not None
     assert manifest.weights.training.framework == "keras"
-    assert manifest.weights.training.test_accuracy > 0.5
-    assert set(manifest.parity.max_abs_diff) == {"torchserve", "tfserving"}
-    assert max(manifest.parity.max_abs_diff.values()) <= manifest.parity.tolerance
+    assert manifest.accuracy == manifest.weights.training.test_accuracy > 0.5
+    assert set(manifest.parity.golden.max_abs_diff) == {"torchserve", "tfserving"}
     assert paths.version(3).archive.is_file()
     assert (paths.version(3).root / "saved_model.pb").is_file()
     assert read_live(paths).live == 3

@@ -1,18 +1,20 @@
-"""Make the SavedModel of a version, and ask the SavedModel itself for the golden outputs."""
+"""Make the SavedModel of a version, and let the SavedModel itself answer the golden inputs and the test set."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from contracts.exports import ExportReport
 from contracts.manifest import BadDocument
 from workers.canonical import BadWeights, read_weights
-from workers.exports import ExportOrder
+from workers.exports import Ask, ExportOrder, Tensors
+from workers.tf.given_model import BadSavedModel, check_signature, copy_saved_model, operators_of
 from workers.tf.model import build_network
 
 SIGNATURE = "serving_default"
@@ -36,30 +38,57 @@ class Servable(tf.Module):
         self.serve = serve
 
 
-def outputs_of(path: Path, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """Load the SavedModel into a session, as TensorFlow Serving does, and let its signature answer. Raises OSError."""
+@contextmanager
+def loaded(path: Path) -> Iterator[tuple[Any, Ask]]:
+    """The SavedModel in a session, as TensorFlow Serving has it: its MetaGraphDef, and its signature to be asked.
+
+    Raises BadSavedModel when it cannot be loaded or has no such signature.
+    """
     session: Any
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        signature = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path)).signature_def[SIGNATURE]
+        try:
+            meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path))
+        except (tf.errors.OpError, RuntimeError, ValueError, OSError) as error:
+            raise BadSavedModel(f"TensorFlow cannot load the SavedModel: {error}") from error
+        if SIGNATURE not in meta_graph.signature_def:
+            raise BadSavedModel(f"the SavedModel's signatures are {sorted(meta_graph.signature_def)}, not {SIGNATURE}")
+        signature = meta_graph.signature_def[SIGNATURE]
         fetches = {name: info.name for name, info in signature.outputs.items()}
-        outputs: dict[str, NDArray[np.generic]] = session.run(
-            fetches, {signature.inputs[name].name: tensor for name, tensor in inputs.items()}
-        )
-    return outputs
+
+        def ask(inputs: Tensors) -> dict[str, NDArray[Any]]:
+            feeds = {signature.inputs[name].name: tensor for name, tensor in inputs.items()}
+            try:
+                outputs: dict[str, NDArray[Any]] = session.run(fetches, feeds)
+            except (tf.errors.OpError, ValueError) as error:
+                raise BadSavedModel(f"the SavedModel does not answer: {error}") from error
+            return outputs
+
+        yield meta_graph, ask
+
+
+def write_saved_model(order: ExportOrder) -> None:
+    """Write the SavedModel into the staged directory. Raises BadWeights, BadSavedModel, OSError."""
+    if order.weights:
+        servable = Servable(build_network(read_weights(order.weights)))
+        tf.saved_model.save(servable, str(order.out), signatures={SIGNATURE: servable.serve})
+    if order.artifact:
+        copy_saved_model(order.artifact, order.out)
 
 
 def export(order: ExportOrder) -> None:
-    """Write the SavedModel into the staged directory, and its golden outputs. Raises BadWeights, OSError."""
-    servable = Servable(build_network(read_weights(order.weights)))
-    tf.saved_model.save(servable, str(order.out), signatures={SIGNATURE: servable.serve})
-    order.write_golden_outputs(outputs_of(order.out, order.read_golden()))
+    """Write the SavedModel, its answers and its operators. Raises BadWeights, BadDocument, BadSavedModel, OSError."""
+    write_saved_model(order)
+    with loaded(order.out) as (meta_graph, ask):
+        check_signature(meta_graph.signature_def[SIGNATURE], order.model.signature)
+        order.answer(ask)
+        order.write_report(ExportReport(operators=operators_of(meta_graph.graph_def)))
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     try:
         export(ExportOrder.from_command_line("workers.tf.export", "Export a version for TensorFlow Serving."))
-    except (BadDocument, BadWeights, OSError) as error:
+    except (BadDocument, BadWeights, BadSavedModel, OSError) as error:
         sys.stderr.write(f"export for TensorFlow Serving failed: {error}\n")
         return 1
     return 0

@@ -6,15 +6,18 @@
     sums            several inputs and outputs, one of them without rows
     words           strings in and out
     counter         state: a variable that every request adds to
+    ranker          the model of workers.ranker, which workers.torch.samples writes as TorchScript
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+
+from workers.ranker import BIAS, IDS, NAME, SLOW_HELP, SLOW_SIDE, TABLE
 
 v1 = tf.compat.v1
 
@@ -69,6 +72,36 @@ class Counter(tf.Module):
         return {"total": self.total.assign_add(step, read_value=True)}
 
 
+class Ranker(tf.Module):
+    """`ids` INT64 [N,4] and `scale` FP32 [N,1] to `scores` FP32 [N,3] and `top` INT64 [N], as workers.ranker says.
+
+    `slow_steps` multiplications of matrices come before the answer and do not change it.
+    """
+
+    def __init__(self, slow_steps: int = 0) -> None:
+        super().__init__()
+        self.table, self.bias = tf.Variable(TABLE), tf.Variable(BIAS)
+        self.ballast = tf.Variable(tf.eye(SLOW_SIDE))
+        self.slow_steps = slow_steps
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 4], tf.int64, name="ids"),
+            tf.TensorSpec([None, 1], tf.float32, name="scale"),
+        ]
+    )
+    def rank(self, ids: tf.Tensor, scale: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The default signature."""
+        chosen = tf.gather(self.table, tf.clip_by_value(ids, 0, IDS - 1))
+        scores = tf.tanh(tf.reduce_sum(chosen, 1)) * scale + self.bias
+        turned = tf.identity(self.ballast)
+        for _ in tf.range(self.slow_steps):
+            turned = tf.matmul(turned, self.ballast)
+        # Nought, but no compiler sees that: the squares' least value is.
+        scores += tf.reduce_min(tf.square(turned))
+        return {"scores": scores, "top": tf.argmax(scores, 1)}
+
+
 def write_half_plus_two(path: Path) -> None:
     """`x` FP32 to `y` = x / 2 + 2, as TF1 exported it.
 
@@ -121,23 +154,33 @@ def write_counter(path: Path) -> None:
     tf.saved_model.save(counter, str(path), signatures={"serving_default": counter.add})
 
 
+def write_ranker(path: Path, slow_steps: int = 0) -> None:
+    """Write `Ranker`."""
+    model = Ranker(slow_steps)
+    tf.saved_model.save(model, str(path), signatures={"serving_default": model.rank})
+
+
 SAMPLES: dict[str, Callable[[Path], None]] = {
     "half_plus_two": write_half_plus_two,
     "sums": write_sums,
     "words": write_words,
     "counter": write_counter,
+    NAME: write_ranker,
 }
 
 
-def write_samples(folder: Path) -> None:
-    """Write every sample that is not there yet. Raises OSError."""
-    for name, write in SAMPLES.items():
+def write_samples(folder: Path, names: Iterable[str] = SAMPLES, slow_steps: int = 0) -> None:
+    """Write every sample named that is not there yet; `slow_steps` is for the ranker. Raises OSError."""
+    for name in names:
         target = folder / name / VERSION
         if target.exists():
             continue
         # A server that watches the folder must not see a half of it.
         staged = folder / name / f".staging-{VERSION}"
-        write(staged)
+        if name == NAME:
+            write_ranker(staged, slow_steps)
+        else:
+            SAMPLES[name](staged)
         staged.rename(target)
 
 
@@ -153,8 +196,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers.tf.samples", description="Write sample SavedModels.")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", action="append", choices=SAMPLES, help="write this sample; may be repeated")
+    parser.add_argument("--slow-steps", type=int, default=0, help=f"of the ranker: {SLOW_HELP}")
+    given = parser.parse_args(arguments)
     try:
-        write_samples(parser.parse_args(arguments).folder)
+        write_samples(given.folder, given.only or SAMPLES, given.slow_steps)
     except OSError as error:
         sys.stderr.write(f"workers.tf.samples: {error}\n")
         return 1

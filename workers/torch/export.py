@@ -1,4 +1,4 @@
-"""Make the TorchServe archive of a version, and ask the archive itself for the golden outputs."""
+"""Make the TorchServe archive of a version, and let the archive itself answer the golden inputs and the test set."""
 
 import importlib.util
 import os
@@ -6,9 +6,9 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -16,11 +16,14 @@ from model_archiver import ModelArchiver, ModelArchiverConfig
 from numpy.typing import NDArray
 from ts.context import Context, RequestProcessor
 
+from contracts.exports import ExportReport
 from contracts.manifest import BadDocument, encode_document
 from workers.canonical import BadWeights, read_weights
-from workers.exports import ExportOrder
+from workers.exports import Ask, ExportOrder, Tensors
 
 HERE = Path(__file__).parent
+# What a network of somebody else's makes of a handler: TorchScript's own errors, wrong number or kind of outputs.
+HANDLER_FAULTS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError)
 
 
 class BrokenArchive(Exception):
@@ -29,51 +32,66 @@ class BrokenArchive(Exception):
 
 def archive(order: ExportOrder, scratch: Path) -> Path:
     """Write `<model>.mar` into the staged directory. Raises BadWeights, OSError."""
-    read_weights(order.weights)
     contents = scratch / "contents"
     contents.mkdir()
     shutil.copy(HERE / "handler.py", contents)
-    shutil.copy(HERE / "model.py", contents)
-    shutil.copyfile(order.weights, contents / "weights.safetensors")
     (contents / "signature.json").write_bytes(encode_document(order.model.signature))
-    extras = ("model.py", "weights.safetensors", "signature.json")
+    if order.artifact:
+        shutil.copyfile(order.artifact, contents / "model.pt")
+    if order.weights:
+        read_weights(order.weights)
+        shutil.copy(HERE / "model.py", contents)
+        shutil.copyfile(order.weights, contents / "weights.safetensors")
+    extras = sorted(path for path in contents.iterdir() if path.name != "handler.py")
     ModelArchiver.generate_model_archive(
         ModelArchiverConfig(
             model_name=order.model.model,
             version=str(order.version),
             handler=str(contents / "handler.py"),
-            extra_files=",".join(str(contents / name) for name in extras),
+            extra_files=",".join(str(path) for path in extras),
             export_path=str(order.out),
         )
     )
     return order.out / f"{order.model.model}.mar"
 
 
-def outputs_of(path: Path, inputs: Mapping[str, NDArray[np.generic]], scratch: Path) -> dict[str, NDArray[np.generic]]:
-    """Unpack the archive, load its handler from there and let it answer as TorchServe would. Raises BrokenArchive."""
+def load_archive(path: Path, scratch: Path) -> Ask:
+    """Unpack the archive and load its handler from there; it then answers as TorchServe would. Raises BrokenArchive."""
     unpacked = scratch / "unpacked"
     with zipfile.ZipFile(path) as file:
         file.extractall(unpacked)
     context = Context(path.stem, str(unpacked), None, batch_size=1, gpu=None, mms_version="")
-    context.request_processor = [RequestProcessor({})]
     handler = _load_module(unpacked / "handler.py").Handler()
-    handler.initialize(context)
-    (answer,) = handler.handle([{"body": bytearray(safetensors.numpy.save(dict(inputs)))}], context)
-    status, phrase = context.get_response_status(0)
-    if status != 200:
-        raise BrokenArchive(f"{path.name} answers the golden inputs with {status} {phrase}: {answer.decode()}")
-    return dict(safetensors.numpy.load(answer))
+
+    def ask(inputs: Tensors) -> dict[str, NDArray[Any]]:
+        context.request_processor = [RequestProcessor({})]
+        # The writer takes bytes as they lie, so what lies in another order must be put in its own first.
+        blob = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in inputs.items()})
+        try:
+            (answer,) = handler.handle([{"body": bytearray(blob)}], context)
+        except HANDLER_FAULTS as error:
+            raise BrokenArchive(f"{path.name} does not answer: {type(error).__name__}: {error}") from error
+        status, phrase = context.get_response_status(0)
+        if status != 200:
+            raise BrokenArchive(f"{path.name} answers with {status} {phrase}: {answer.decode()}")
+        return dict(safetensors.numpy.load(answer))
+
+    try:
+        handler.initialize(context)
+    except HANDLER_FAULTS as error:
+        raise BrokenArchive(f"{path.name} cannot be loaded: {error}") from error
+    return ask
 
 
 def export(order: ExportOrder) -> None:
-    """Make the archive and write its golden outputs. Raises BadWeights, BrokenArchive, OSError."""
+    """Make the archive and write its answers. Raises BadWeights, BadDocument, BrokenArchive, OSError."""
     with tempfile.TemporaryDirectory(prefix="twinserve-export-") as name:
         scratch = Path(name)
         # The archiver gathers its files in <temporary folder>/<model>, where two exports at once would collide.
         tempfile.tempdir = name
         os.environ["TMPDIR"] = name
-        made = archive(order, scratch)
-        order.write_golden_outputs(outputs_of(made, order.read_golden(), scratch))
+        order.answer(load_archive(archive(order, scratch), scratch))
+        order.write_report(ExportReport())
 
 
 def main() -> int:

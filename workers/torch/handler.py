@@ -6,7 +6,8 @@ nothing else of ours.
 
 One request's body is one safetensors blob of named input tensors, usually a whole batch that the gateway gathered; the
 answer is a blob of named outputs. A request that does not fit the signature is answered 400 on its own and never
-disturbs the others of its TorchServe batch.
+disturbs the others of its TorchServe batch. The network is either model.py with weights.safetensors, or TorchScript in
+model.pt.
 """
 
 import importlib.util
@@ -88,15 +89,13 @@ class Handler:
         signature = json.loads((folder / "signature.json").read_text("utf-8"))
         self._inputs: list[dict[str, Any]] = signature["inputs"]
         self._output_names = [spec["name"] for spec in signature["outputs"]]
-        # Only tensors whose rows are alike can be joined into one batch.
+        # Only tensors whose rows are alike can be joined into one batch, and only outputs with rows be split again.
         self._is_stackable = all(s["shape"][:1] == [-1] and -1 not in s["shape"][1:] for s in self._inputs)
+        self._is_stackable &= all(spec["shape"][:1] == [-1] for spec in signature["outputs"])
         gpu_id = properties.get("gpu_id")
         has_gpu = gpu_id is not None and torch.cuda.is_available()
         self._device = torch.device(f"cuda:{gpu_id}" if has_gpu else "cpu")
-        network = _network_of(folder)
-        stored = safetensors.torch.load_file(folder / "weights.safetensors")
-        network.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-        self._network = network.eval().to(self._device)
+        self._network = load_network(folder, self._device)
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Any) -> list[bytes]:
         """Answer each request of `data`: a blob, or status 400 and a JSON message saying what was expected."""
@@ -133,8 +132,26 @@ class Handler:
         with torch.inference_mode():
             inputs = [tensors[spec["name"]].to(self._device) for spec in self._inputs]
             result = self._network(*inputs)
-            outputs = result if isinstance(result, tuple) else (result,)
-            return {name: tensor.cpu() for name, tensor in zip(self._output_names, outputs, strict=True)}
+            if not isinstance(result, dict):
+                outputs = result if isinstance(result, tuple | list) else (result,)
+                result = dict(zip(self._output_names, outputs, strict=True))
+            # The writer takes bytes as they lie: a transposed view must be put in the order of its own shape.
+            return {name: result[name].cpu().contiguous() for name in self._output_names}
+
+
+def load_network(folder: Path, device: torch.device) -> torch.nn.Module:
+    """The network of an archive, ready to answer. It takes the inputs in the signature's order.
+
+    Its answer is a tensor, a tuple in the order of the signature's outputs, or a dict by their names. Raises OSError,
+    ValueError, RuntimeError.
+    """
+    if (folder / "model.pt").is_file() and not (folder / "model.py").exists():
+        script: torch.nn.Module = torch.jit.load(folder / "model.pt", map_location=device)
+        return script.eval()
+    network = _network_of(folder)
+    stored = safetensors.torch.load_file(folder / "weights.safetensors")
+    network.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
+    return network.eval().to(device)
 
 
 def _network_of(folder: Path) -> torch.nn.Module:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
 
 import workers.torch
@@ -127,3 +128,48 @@ def test_requests_whose_rows_may_differ_are_answered_one_by_one(folder: Path) ->
     answers = handler.handle([row(images=ONES), row(images=ONES[:, :1])], context_of(folder, requests=2))
     firsts = [safetensors.numpy.load(answer)["logits"][0, 0] for answer in answers]
     assert firsts == [4, 2]
+
+
+class Pair(torch.nn.Module):  # type: ignore[misc]
+    """`a` FP32 [N,2] and `b` FP32 [N,2] to their `sum` [N,2], transposed twice, and their `rows` []."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (a.t() + 2 * b.t()).t(), torch.tensor(a.size(0))
+
+
+class NamedPair(torch.nn.Module):  # type: ignore[misc]
+    """The same by name, in another order and with one output more than the signature has."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"rows": torch.tensor(a.size(0)), "more": a, "sum": a + 2 * b}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("network", [Pair(), NamedPair()])
+def test_torchscript_takes_and_gives_several_tensors(tmp_path: Path, network: torch.nn.Module) -> None:
+    torch.jit.script(network).save(tmp_path / "model.pt")
+    signature = {
+        "inputs": [{"name": name, "datatype": "FP32", "shape": [-1, 2]} for name in ("a", "b")],
+        "outputs": [
+            {"name": "sum", "datatype": "FP32", "shape": [-1, 2]},
+            {"name": "rows", "datatype": "INT64", "shape": []},
+        ],
+    }
+    (tmp_path / "signature.json").write_text(json.dumps(signature))
+    handler = load_handler().Handler()
+    handler.initialize(context_of(tmp_path))
+    a, b = np.arange(6, dtype=np.float32).reshape(3, 2), np.full((3, 2), 10, np.float32)
+    # Two requests, which an output without rows keeps from being joined.
+    answers = handler.handle([row(b=b, a=a), row(a=a[:1], b=b[:1])], context_of(tmp_path, requests=2))
+    for answer, rows in zip(answers, (3, 1), strict=True):
+        tensors = safetensors.numpy.load(answer)
+        assert set(tensors) == {"sum", "rows"}
+        np.testing.assert_array_equal(tensors["sum"], (a + 2 * b)[:rows])
+        assert tensors["rows"] == rows
+
+
+def test_a_network_of_our_own_goes_before_torchscript(folder: Path, handler: Any) -> None:
+    (folder / "model.pt").write_bytes(b"no TorchScript")
+    handler.initialize(context_of(folder))
+    (answer,) = handler.handle([row(images=ONES)], context_of(folder))
+    np.testing.assert_array_equal(safetensors.numpy.load(answer)["logits"], [[4, 40]] * 3)
