@@ -1,15 +1,21 @@
-"""Run a gateway process: `python -m gateway`. Settings come from the environment (gateway.settings)."""
+"""Run the gateway: `python -m gateway`. Settings come from the environment (gateway.settings)."""
 
+import asyncio
 import logging
+import os
 import resource
 import signal
+import socket
 import sys
 
 import uvloop
 
 from gateway.app import make_app, make_engines
 from gateway.http_server import make_server
+from gateway.processes import LIFE_VARIABLE, SOCKET_VARIABLE, run_processes
 from gateway.settings import Settings
+
+JOIN_TIMEOUT_S = 15.0
 
 
 async def serve(settings: Settings) -> int:
@@ -21,8 +27,13 @@ async def serve(settings: Settings) -> int:
         gave_up = True
         server.should_exit = True
 
-    server = make_server(make_app(settings, make_engines(settings), stop), settings)
-    await server.serve()
+    life = os.environ.get(LIFE_VARIABLE)
+    app = make_app(settings, make_engines(settings), stop, JOIN_TIMEOUT_S if life else 0.0)
+    server = make_server(app, settings)
+    if life:
+        asyncio.get_running_loop().add_reader(int(life), stop)  # readable once the parent is gone
+    inherited = os.environ.get(SOCKET_VARIABLE)
+    await server.serve(sockets=[socket.socket(fileno=int(inherited))] if inherited else None)
     return 1 if gave_up or not server.started else 0
 
 
@@ -35,6 +46,8 @@ def main() -> int:
     except (ValueError, OSError) as error:  # pydantic's ValidationError is a ValueError
         sys.stderr.write(f"the gateway's settings (TWINSERVE_… variables) are wrong: {error}\n")
         return 2
+    if settings.gateway_processes > 1:
+        return run_processes(settings)
     # uvicorn drains on these and then raises them once more; being asked to stop is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

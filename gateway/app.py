@@ -1,4 +1,4 @@
-"""The composition root: makes every part, hands each what it needs, and owns the one background task."""
+"""The composition root: makes every part, hands each what it needs, and owns the background tasks."""
 
 import asyncio
 import logging
@@ -18,17 +18,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import admin
 from gateway.core.batch_plan import BatchLimits
+from gateway.core.counts import Ledger
 from gateway.core.errors import ServingError
-from gateway.core.inference import Inference
+from gateway.core.inference import Inference, Patience
 from gateway.core.keeper import Keeper, KeeperLimits
+from gateway.core.mirror import Mirror, MirrorLimits
 from gateway.core.ports import Engine
+from gateway.core.promotion import Surroundings
+from gateway.core.rollouts import Rollouts
 from gateway.core.router import Router
+from gateway.core.warmup import WarmupLimits
+from gateway.engine_memory import EngineMemory
 from gateway.engines.tfserving import TfServing, TfServingAddress
 from gateway.engines.torchserve import TorchServe, TorchServeAddress
 from gateway.metrics import CONTENT_TYPE, Metrics
-from gateway.protocols import classify, oip_routes
-from gateway.protocols.exchange import Exchange, ExchangeLimits, error_response
+from gateway.peers import DirectoryPeers
+from gateway.platform_state import PlatformState
+from gateway.protocols import classify, oip_routes, triton_repository
+from gateway.protocols.exchange import REQUEST_ID, Exchange, ExchangeLimits, error_response
 from gateway.protocols.oip import encode_error
+from gateway.protocols.operators import Operators
 from gateway.repository import DirectoryRepository
 from gateway.settings import Settings
 
@@ -58,17 +67,24 @@ def make_engines(settings: Settings) -> tuple[Engine, ...]:
     return torchserve, tfserving
 
 
-def make_app(settings: Settings, engines: tuple[Engine, ...], stop: Callable[[], None]) -> FastAPI:
-    """Wire the gateway. `stop` ends the process; it is called when the background task dies. Raises OSError."""
+def make_app(
+    settings: Settings, engines: tuple[Engine, ...], stop: Callable[[], None], join_timeout_s: float = 0.0
+) -> FastAPI:
+    """Wire the gateway. `stop` ends the process; it is called when a background task dies. Raises OSError.
+
+    One of several processes takes no connection before it can answer, or `join_timeout_s` is over: the others can.
+    """
     metrics = Metrics()
+    ledger = Ledger()
+    repository = DirectoryRepository(settings.repository)
+    peers = DirectoryPeers(settings.repository)
     router = Router(tuple(engine.name for engine in engines))
-    limits = KeeperLimits(
-        resident_versions=settings.resident_versions,
-        probe_interval_s=settings.probe_interval_s,
-        batch=BatchLimits(settings.batch_in_flight, settings.batch_rows, settings.queue_rows),
-    )
-    keeper = Keeper(engines, DirectoryRepository(settings.repository), router, metrics, limits)
-    inference = Inference(router, metrics, keeper.doubt)
+    keeper = Keeper(engines, repository, peers, router, metrics, _keeper_limits(settings), ledger)
+    mirror = Mirror(metrics, MirrorLimits(atol=settings.golden_atol, rtol=settings.golden_rtol))
+    inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
+    memory = EngineMemory(settings.engine_memory_file)
+    by_name = {engine.name: engine for engine in engines}
+    rollouts = Rollouts(Surroundings(by_name, repository, keeper, peers, ledger, metrics, memory.read))
     exchange = Exchange(
         inference,
         router,
@@ -78,32 +94,61 @@ def make_app(settings: Settings, engines: tuple[Engine, ...], stop: Callable[[],
     version = installed_version("twinserve")
 
     # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
-    app: FastAPI = FastAPIOffline(title="twinserve", version=version, lifespan=_keep(keeper, stop))
+    app: FastAPI = FastAPIOffline(
+        title="twinserve", version=version, lifespan=_keep(keeper, rollouts, mirror, peers, stop, join_timeout_s)
+    )
     app.include_router(oip_routes.make_router(exchange, router, keeper, version))
     app.include_router(classify.make_router(exchange, settings.image_limit_pixels))
-    app.include_router(admin.make_router(keeper, engines, settings.read_admin_token()))
+    operators = Operators(settings.read_admin_token())
+    state = PlatformState(keeper, rollouts, peers, ledger, memory, mirror)
+    app.include_router(admin.make_router(state, rollouts, operators))
+    app.include_router(triton_repository.make_router(keeper, rollouts, operators))
     _add_metrics_route(app, metrics)
     _add_error_handlers(app)
     app.add_middleware(OuterEdge)
     return app
 
 
-def _keep(keeper: Keeper, stop: Callable[[], None]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _keeper_limits(settings: Settings) -> KeeperLimits:
+    return KeeperLimits(
+        probe_interval_s=settings.probe_interval_s,
+        warmup=WarmupLimits(settings.batch_rows, atol=settings.golden_atol, rtol=settings.golden_rtol),
+        batch=BatchLimits(settings.batch_in_flight, settings.batch_rows, settings.queue_rows),
+    )
+
+
+def _keep(
+    keeper: Keeper,
+    rollouts: Rollouts,
+    mirror: Mirror,
+    peers: DirectoryPeers,
+    stop: Callable[[], None],
+    join_timeout_s: float,
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     def notice_death(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            log.critical("the keeper died, so the gateway stops", exc_info=task.exception())
+            log.critical("%s died, so the gateway stops", task.get_name(), exc_info=task.exception())
             stop()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(keeper.run())
-        task.add_done_callback(notice_death)
+        # Rollouts first: they withdraw what is half done while the keeper still follows the repository.
+        tasks = [
+            asyncio.create_task(rollouts.run(), name="the owner of rollouts"),
+            asyncio.create_task(keeper.run(), name="the keeper"),
+        ]
+        for task in tasks:
+            task.add_done_callback(notice_death)
         try:
+            await keeper.wait_can_answer(join_timeout_s)
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            for task in tasks:
+                task.cancel()
+                await asyncio.wait([task])
+            await mirror.close()
             await keeper.close()
+            peers.close()
 
     return lifespan
 
@@ -138,6 +183,7 @@ class OuterEdge:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope[REQUEST_ID] = request_id
 
         has_started = False
 

@@ -1,11 +1,20 @@
-"""Prometheus metrics, named alike for both engines; the names and buckets are part of the published contract."""
+"""Prometheus metrics, named alike for both engines; the names and buckets are part of the published contract.
+
+With several gateway processes (PROMETHEUS_MULTIPROC_DIR is set) any of them answers for all: prometheus_client keeps
+the values in files then, and adds them up.
+"""
+
+import os
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.core.ports import VersionState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 # 0.25 ms to 10 s in steps of 1.4: a quantile read from the buckets is off by at most 20 %.
 LATENCY_BUCKETS_S = (*(round(0.00025 * 1.4**i, 7) for i in range(32)), 10.0)
@@ -24,8 +33,10 @@ class Metrics:
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
             return Counter(f"twinserve_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
-            return Gauge(f"twinserve_{name}", text, labels, registry=registry)
+        def gauge(
+            name: str, text: str, labels: tuple[str, ...], together: Literal["livesum", "livemax"] = "livesum"
+        ) -> Gauge:
+            return Gauge(f"twinserve_{name}", text, labels, registry=registry, multiprocess_mode=together)
 
         def histogram(
             name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = LATENCY_BUCKETS_S
@@ -41,15 +52,32 @@ class Metrics:
         self._rows = counter("rows_total", "Rows answered by engines", (*version, "engine"))
         self._in_flight = gauge("inflight", "Requests an engine is working on", ("engine",))
         self._queue_rows = gauge("queue_rows", "Rows waiting for an engine", ("engine",))
-        self._engine_up = gauge("engine_up", "1 while the engine answers probes", ("engine", "implementation"))
-        self._version_state = gauge("version_state", "1 for the state it is in", (*version, "engine", "state"))
+        self._engine_up = gauge(
+            "engine_up", "1 while the engine answers probes", ("engine", "implementation"), "livemax"
+        )
+        self._version_state = gauge(
+            "version_state", "1 for the state it is in", (*version, "engine", "state"), "livemax"
+        )
+        self._swaps = histogram(
+            "swap_seconds",
+            "Phases of promotes and rollbacks",
+            ("model", "phase"),
+            (*LATENCY_BUCKETS_S, 30.0, 100.0, 300.0),
+        )
+        self._mirrored = counter("mirror_total", "Copies of requests by what came of them", (*version, "result"))
+        self._mirror_diff = gauge("mirror_max_abs_diff", "Largest difference of two engines", version, "livemax")
+        self._largest_diff: dict[tuple[str, int], float] = {}
         self._accepted = counter("ledger_accepted_total", "Requests taken on", version)
         self._answered = counter("ledger_answered_total", "Requests answered", version)
         self._failed = counter("ledger_failed_total", "Requests failed, cancelled or out of time", version)
 
     def exposition(self) -> bytes:
         """The current values in the Prometheus text format."""
-        return generate_latest(self._registry)
+        if MULTIPROCESS_VARIABLE not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
     # -- gateway.core.ports.Events
 
@@ -78,6 +106,15 @@ class Metrics:
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
         for known in VersionState:
             self._version_state.labels(model, version, engine, known.value).set(known is state)
+
+    def mirrored(self, model: str, version: int, result: str, max_abs_diff: float | None) -> None:
+        self._mirrored.labels(model, version, result).inc()
+        if max_abs_diff is not None and max_abs_diff > self._largest_diff.get((model, version), -1.0):
+            self._largest_diff[model, version] = max_abs_diff
+            self._mirror_diff.labels(model, version).set(max_abs_diff)
+
+    def swap_phase_done(self, model: str, phase: str, seconds: float) -> None:
+        self._swaps.labels(model, phase).observe(seconds)
 
     # -- gateway.protocols.exchange.RequestEvents
 

@@ -1,16 +1,24 @@
 """The shared directory `model_repo/`, read for the core.
 
-What is published never changes, so each manifest is read once; live.json is read at every scan.
+What is published never changes, so each manifest is read once; live.json is read at every scan. What waits for the disk
+runs in a thread.
 """
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from contracts.layout import ModelPaths, VersionPaths, models, read_live
+import msgspec
+
+from contracts import live
+from contracts.golden import read_golden
+from contracts.integrity import find_damage
+from contracts.layout import ModelPaths, VersionPaths, models
 from contracts.manifest import BadDocument, Image, Manifest, read_document
 from contracts.manifest import TensorSpec as ManifestTensorSpec
-from gateway.core.ports import ImageRecipe, PublishedModel, PublishedVersion
+from gateway.core.errors import NotFound, RepositoryFailed
+from gateway.core.published import CandidateVersion, Golden, ImageRecipe, PublishedModel, PublishedVersion, Rollout
 from gateway.core.tensors import Signature, TensorSpec
 
 log = logging.getLogger(__name__)
@@ -43,15 +51,15 @@ class DirectoryRepository:
     def _read_model(self, paths: ModelPaths) -> PublishedModel | None:
         try:
             read = {number: self._read_version(paths.version(number)) for number in paths.published()}
-            live = read_live(paths)
+            now = live.read_live(paths)
         except (OSError, BadDocument) as error:
             self._report(paths.live, str(error))
             return None
         versions = {number: version for number, version in read.items() if version is not None}
-        if live.live not in versions:
-            self._report(paths.live, f"names version {live.live}, published are {sorted(versions)}")
+        if now.live not in versions:
+            self._report(paths.live, f"names version {now.live}, published are {sorted(versions)}")
             return None
-        return PublishedModel(paths.model, live.live, live.routing, versions)
+        return _from_live(paths.model, now, versions)
 
     def _read_version(self, paths: VersionPaths) -> PublishedVersion | None:
         version = self._versions.get(paths.root)
@@ -64,11 +72,86 @@ class DirectoryRepository:
             self._versions[paths.root] = version
         return version
 
+    async def find_damage(self, model: str, version: int) -> str:
+        """See gateway.core.ports.Repository."""
+        return await asyncio.to_thread(find_damage, ModelPaths(self._root, model).version(version))
+
+    async def read_golden(self, model: str, version: int) -> Golden | None:
+        """See gateway.core.ports.Repository."""
+        path = ModelPaths(self._root, model).version(version).golden
+        try:
+            golden = await asyncio.to_thread(read_golden, path)
+        except FileNotFoundError:
+            return None
+        except (OSError, BadDocument) as error:
+            raise RepositoryFailed(str(error)) from error
+        return Golden(golden.inputs, golden.outputs)
+
+    async def change(self, model: str, change: Callable[[PublishedModel], PublishedModel]) -> None:
+        """See gateway.core.ports.Repository."""
+        known = self._models.get(model)
+        if known is None:
+            raise NotFound(f"unknown model {model!r}")
+
+        def replace(now: live.Live) -> live.Live:
+            return _to_live(change(_from_live(model, now, known.versions)))
+
+        try:
+            await asyncio.to_thread(live.change_live, ModelPaths(self._root, model), replace)
+        except (OSError, BadDocument) as error:
+            raise RepositoryFailed(f"{model}'s live.json cannot be changed: {error}") from error
+
+    async def record(self, model: str, rollout: Rollout) -> None:
+        """See gateway.core.ports.Repository."""
+        try:
+            await asyncio.to_thread(
+                live.record_rollout,
+                ModelPaths(self._root, model),
+                msgspec.convert(rollout, live.Rollout, from_attributes=True),
+            )
+        except (OSError, BadDocument) as error:
+            raise RepositoryFailed(f"{model}'s rollouts.json cannot be changed: {error}") from error
+
+    def rollouts(self, model: str) -> tuple[Rollout, ...]:
+        """See gateway.core.ports.Repository."""
+        paths = ModelPaths(self._root, model)
+        try:
+            return tuple(Rollout(**msgspec.structs.asdict(known)) for known in live.read_rollouts(paths))
+        except (OSError, BadDocument) as error:
+            self._report(paths.rollouts, str(error))
+            return ()
+
     def _report(self, path: Path, problem: str) -> None:
         """Log a problem once, not at every scan."""
         if self._reported.get(path) != problem:
             self._reported[path] = problem
             log.error("%s is not servable: %s", path, problem)
+
+
+def _from_live(name: str, now: live.Live, versions: Mapping[int, PublishedVersion]) -> PublishedModel:
+    candidate = now.candidate
+    return PublishedModel(
+        name=name,
+        live=now.live,
+        weights=now.routing,
+        versions=versions,
+        previous=now.previous,
+        kept=now.kept,
+        mirror=now.mirror,
+        candidate=None if candidate is None else CandidateVersion(**msgspec.structs.asdict(candidate)),
+    )
+
+
+def _to_live(model: PublishedModel) -> live.Live:
+    candidate = model.candidate
+    return live.Live(
+        live=model.live,
+        previous=model.previous,
+        kept=model.kept,
+        routing=dict(model.weights),
+        mirror=dict(model.mirror),
+        candidate=None if candidate is None else msgspec.convert(candidate, live.Candidate, from_attributes=True),
+    )
 
 
 def _convert(manifest: Manifest) -> PublishedVersion:

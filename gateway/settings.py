@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.addresses import LOOPBACK, Ports
@@ -42,10 +42,18 @@ class Settings(BaseSettings):
     image_limit_pixels: PositiveInt = Field(default=16_000_000, description="Of all pictures of a request together")
     default_timeout_s: PositiveFloat = 30.0
     longest_timeout_s: PositiveFloat = 600.0
-    resident_versions: PositiveInt = Field(
-        default=4, description="Versions of a model kept loaded, the live one included"
+    gateway_processes: PositiveInt = Field(default=1, description="Processes that share the gateway's port")
+    patience_s: NonNegativeFloat = Field(
+        default=10.0, description="How long after the last engine was lost requests wait for one to come back"
     )
     probe_interval_s: PositiveFloat = 1.0
+    golden_atol: NonNegativeFloat = Field(
+        default=1e-3, description="An engine's golden answers may be off by this much, and golden_rtol of their value"
+    )
+    golden_rtol: NonNegativeFloat = 1e-3
+    engine_memory_file: Path | None = Field(
+        default=None, description="JSON of resident bytes by engine, written by whoever started the engines"
+    )
     batch_in_flight: PositiveInt = 2
     batch_rows: PositiveInt = 64
     queue_rows: PositiveInt = 8192

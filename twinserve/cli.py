@@ -4,10 +4,8 @@ import enum
 import json
 import subprocess
 import sys
-import time
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import msgspec
 import typer
@@ -15,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.addresses import Ports
-from contracts.manifest import encode_document
-from twinserve.client import CallError, GatewayClient
-from twinserve.places import SHIPPED_MODEL, Places, default_url, environment, read_token
-from twinserve.publishing import PublishError, publish_weights
+from twinserve.client import CallError
+from twinserve.options import Engine, Json, Url, fail, gateway
+from twinserve.places import Places, environment
+from twinserve.publish_command import publish
+from twinserve.rollout_commands import promote, rollback, route
+from twinserve.state_view import print_processes, print_state
 from twinserve.up import CannotStart, run_up
 from twinserve.up_state import read_state
 
@@ -27,16 +27,10 @@ app = typer.Typer(
     add_completion=False,
     help="One gateway in front of TorchServe and TensorFlow Serving, both running the same model.\n\n"
     "Start the platform with `up`, look at it with `status`, classify pictures with `predict`, make new weights with "
-    "`train` and a new version of them with `publish`. Ports, folders and the token are set by TWINSERVE_… "
+    "`train` and a new version of them with `publish`. Make a version live with `promote`, go back with `rollback`, "
+    "share traffic among the engines with `route`. Ports, folders and the token are set by TWINSERVE_… "
     "environment variables.",
 )
-
-
-class Engine(enum.StrEnum):
-    """The engines a client may name."""
-
-    TORCHSERVE = "torchserve"
-    TFSERVING = "tfserving"
 
 
 class Framework(enum.StrEnum):
@@ -63,10 +57,6 @@ class Invert(enum.StrEnum):
     NO = "no"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Url = Annotated[str | None, typer.Option("--url", help="The gateway; default TWINSERVE_URL, else this machine's.")]
-
-
 @app.command()
 def up(
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until everything must be ready.")] = 180,
@@ -85,7 +75,7 @@ def up(
         places = Places.from_environment(environment())
         code = run_up(places, Ports.from_environment(environment()), timeout_s, say)
     except (CannotStart, ValueError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     raise typer.Exit(code)
 
 
@@ -98,17 +88,17 @@ def status(url: Url = None, as_json: Json = False) -> None:
     running = None if url else read_state(Places.from_environment(environment()).state)
     processes = msgspec.to_builtins(running.children) if running else []
     if processes and not as_json:
-        _print_processes(processes)
+        print_processes(processes)
     try:
-        state = GatewayClient(url or default_url(environment()), read_token(environment())).state()
+        state = gateway(url).state()
     except (CallError, ValueError) as error:
         if as_json:
             typer.echo(json.dumps({"processes": processes, "ready": False, "error": str(error)}, indent=2))
-        _fail(str(error))
+        fail(str(error))
     if as_json:
         typer.echo(json.dumps({"processes": processes, **state}, indent=2))
     else:
-        _print_state(state)
+        print_state(state)
     raise typer.Exit(0 if state["ready"] else 1)
 
 
@@ -125,9 +115,9 @@ def predict(
 ) -> None:
     """Classify picture files through the gateway."""
     try:
-        answer = GatewayClient(url or default_url(environment())).classify(model, images, engine, invert)
+        answer = gateway(url).classify(model, images, engine, invert)
     except (CallError, ValueError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
@@ -163,76 +153,11 @@ def train(
     try:
         raise typer.Exit(subprocess.run(command, env=child_environment, check=False).returncode)
     except KeyboardInterrupt:
-        _fail("interrupted; no weights were written")
+        fail("interrupted; no weights were written")
 
 
-@app.command()
-def publish(
-    weights: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Weights, with their .json beside.")],
-    model_dir: Annotated[
-        Path,
-        typer.Option(exists=True, file_okay=False, show_default="the shipped model", help="Folder of the model.json."),
-    ] = SHIPPED_MODEL,
-    version: Annotated[
-        int | None, typer.Option(min=1, max=10**18 - 1, help="The new version; default: after the newest.")
-    ] = None,
-    repository: Annotated[
-        Path | None, typer.Option(help="Where to; default TWINSERVE_REPOSITORY, else model_repo.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Publish weights as a new version: exported for both engines, proven equal, or not published at all.
-
-    The live version stays as it is; where there is none yet, the newest version becomes live. With --json the
-    manifest is printed, and progress goes to stderr.
-    """
-    target = repository or Places.from_environment(environment()).repository
-    try:
-        manifest = publish_weights(target, model_dir, weights, version, lambda line: typer.echo(line, err=as_json))
-    except PublishError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was published")
-    if as_json:
-        typer.echo(encode_document(manifest), nl=False)
-
-
-def _print_processes(processes: list[dict[str, Any]]) -> None:
-    table = Table("process", "state", "pid", "uptime", "restarts", "last cause", box=None)
-    for child in processes:
-        uptime = str(timedelta(seconds=int(time.time() - child["started_at"])))
-        table.add_row(
-            child["name"], child["state"], str(child["pid"]), uptime, str(child["restarts"]), child["last_cause"] or ""
-        )
-    console = Console()
-    console.print(table)
-    console.print()
-
-
-def _print_state(state: dict[str, Any]) -> None:
-    console = Console()
-    engines = Table("engine", "implementation", "up", box=None)
-    for engine in state["engines"]:
-        engines.add_row(engine["engine"], engine["implementation"], "yes" if engine["up"] else "NO")
-    console.print(engines)
-    for model in state["models"]:
-        names = [engine["engine"] for engine in state["engines"]]
-        table = Table(model["model"], *names, "", box=None)
-        for version in model["versions"]:
-            states = [version["engines"][name] for name in names]
-            mark = "live" if version["version"] == model["live"] else ""
-            table.add_row(
-                f"version {version['version']}", *(f"{s['state']} {s['reason']}".strip() for s in states), mark
-            )
-        console.print()
-        console.print(table)
-        console.print("routing: " + ", ".join(f"{name} {weight:g}" for name, weight in model["routing"].items()))
-    console.print("ready" if state["ready"] else "NOT READY")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"twinserve: {message}", err=True)
-    raise typer.Exit(1)
+for command in (publish, promote, rollback, route):
+    app.command()(command)
 
 
 def main() -> None:

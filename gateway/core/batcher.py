@@ -55,6 +55,17 @@ class Batcher:
         self._queued_rows = 0
         self._batches: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
         self._unanswered_since: float | None = None
+        self._is_abandoned = False
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody may be submitted any more, because the engine was lost."""
+        return self._is_abandoned
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a batch to return."""
+        return self._queued_rows
 
     @property
     def silent_s(self) -> float:
@@ -86,6 +97,7 @@ class Batcher:
 
     def abandon(self, error: ServingError) -> None:
         """Fail everybody who waits, queued or sent: the engine will not answer. Nothing may be submitted after it."""
+        self._is_abandoned = True
         waiting = [*self._queue, *(member for batch in self._batches.values() for member in batch)]
         _fail(waiting, error)
         for task in self._batches:

@@ -39,6 +39,18 @@ class NotFound(ServingError):
     outcome = "not_found"
 
 
+class Conflict(ServingError):
+    """What an operator asks for does not fit what is there now, or a change that is under way."""
+
+    outcome = "conflict"
+
+
+class RepositoryFailed(ServingError):
+    """The shared directory cannot be read or written."""
+
+    outcome = "repository"
+
+
 class TooLarge(ServingError):
     """The body is over the limit."""
 
@@ -93,6 +105,10 @@ class EngineUnreachable(EngineError):
     """The engine cannot be reached, or the connection broke: the engine itself is in doubt."""
 
     outcome = "unavailable"
+
+
+class VersionLost(EngineUnreachable):
+    """The engine is there, but this version on it is not: its worker died, or the engine was restarted."""
 
 
 class EngineFailed(EngineError):

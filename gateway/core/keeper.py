@@ -1,18 +1,21 @@
 """Keeps every engine at what the repository says, and the routing table at what the engines have.
 
-Rules: observe, decide (lifecycle, pure), then do. One task an engine, so that a slow engine delays nobody else. What
-is to be unloaded leaves the table before the engine is told. An engine that was lost comes back on trial: with every
-live version settled, and only once it has answered an inference of ours.
+Rules: observe, decide (lifecycle, pure), then do. One task an engine, so that a slow engine delays nobody else, and one
+for the repository. Only the leading gateway process tells engines what to hold; every one observes. What this process
+uses is told to the others before it is used, and what is to be unloaded leaves every table before the engine is told.
+A version enters the table once it has answered its golden inputs; an engine that was lost, once its live ones have.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gateway.core.batch_plan import BatchLimits
+from gateway.core.counts import Ledger
 from gateway.core.errors import DeadlineExceeded, EngineError, EngineFailed, EngineRejected, EngineUnreachable
 from gateway.core.lanes import Lanes
 from gateway.core.lifecycle import (
@@ -25,23 +28,33 @@ from gateway.core.lifecycle import (
     resident_versions,
 )
 from gateway.core.messages import EngineBatch
-from gateway.core.ports import Engine, Events, PublishedModel, Repository, VersionState
-from gateway.core.router import ModelRoute, Router, RoutingTable, VersionRoute
+from gateway.core.ports import Engine, Events, Observed, PeerReport, Peers, Repository, Using, VersionState
+from gateway.core.published import PublishedModel
+from gateway.core.router import Canary, ModelRoute, Router, RoutingTable, VersionRoute
 from gateway.core.tensors import Signature, Tensor
+from gateway.core.warmup import WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
 
 SETTLED = (VersionState.READY, VersionState.ERROR)
+UNSETTLED = (VersionState.LOADING, VersionState.WARMING)
+_WARMUP_MOMENT_S = 0.25
+_DAMAGE_LIFETIME_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperLimits:
-    """How many versions of a model stay loaded, how engines are watched (seconds), and the bounds of each batcher."""
+    """How often the repository and the engines are looked at (seconds), and the bounds of warm-ups and batchers.
 
-    resident_versions: int = 4
+    An engine is looked at every `busy_interval_s` while something on it is loading or it is on its way back.
+    """
+
+    repository_interval_s: float = 0.25
     probe_interval_s: float = 1.0
+    busy_interval_s: float = 0.1
     silence_s: float = 3.0
     trial_timeout_s: float = 2.0
+    warmup: WarmupLimits = field(default_factory=WarmupLimits)
     batch: BatchLimits = field(default_factory=BatchLimits)
 
 
@@ -49,20 +62,37 @@ class Keeper:
     """Owns the routing table, the lanes in it, and the tasks that follow the engines."""
 
     def __init__(
-        self, engines: Iterable[Engine], repository: Repository, router: Router, events: Events, limits: KeeperLimits
+        self,
+        engines: Iterable[Engine],
+        repository: Repository,
+        peers: Peers,
+        router: Router,
+        events: Events,
+        limits: KeeperLimits,
+        ledger: Ledger,
     ) -> None:
         self._engines = {engine.name: engine for engine in engines}
         self._repository = repository
+        self._peers = peers
         self._router = router
         self._events = events
         self._limits = limits
+        self._ledger = ledger
         self._lanes = Lanes(self._engines, limits.batch, events)
+        self._warmups = Warmups(repository, limits.warmup)
         self._models: Mapping[str, PublishedModel] = {}
         self._routed_models: Mapping[str, PublishedModel] = {}
         self._observed: dict[str, States] = {}
+        self._damage: dict[tuple[str, int], tuple[float, str]] = {}
+        self._wakes = {name: asyncio.Event() for name in self._engines}
         self._on_trial: set[str] = set()
+        self._behind: set[str] = set()
         self._was_ready = False
         self._were_ready: set[str] = set()
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(self._engines.values())
 
     @property
     def models(self) -> Mapping[str, PublishedModel]:
@@ -75,6 +105,15 @@ class Keeper:
         return self._observed
 
     @property
+    def using(self) -> Using:
+        """What this process routes to or holds requests on."""
+        routed = self._routed()
+        return {
+            name: frozenset((key.model, key.version) for key in routed if key.engine == name) | self._lanes.held(name)
+            for name in self._engines
+        }
+
+    @property
     def is_ready(self) -> bool:
         """First true when every engine has every live version; from then on while any engine can answer.
 
@@ -85,35 +124,86 @@ class Keeper:
             bool(route.versions[route.live].lanes) for name, route in models.items() if name in self._were_ready
         )
 
-    def doubt(self, engine: str) -> None:
-        """Leave an engine out of routing until it was observed again."""
-        if engine in self._observed:
-            self._lose(engine, "it could not be reached")
+    @property
+    def can_answer(self) -> bool:
+        """Whether every model's live version has an engine (and there is a model at all)."""
+        models = self._router.table.models.values()
+        return bool(models) and all(route.versions[route.live].lanes for route in models)
+
+    async def wait_can_answer(self, timeout_s: float) -> None:
+        """Return once it can, or when the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.can_answer:
+                    await self._router.wait_changed()
+
+    def doubt(self, key: LaneKey, is_whole_engine: bool) -> None:
+        """Leave an engine, or one version on it, out of routing until it was observed again."""
+        if key.engine not in self._observed:
+            return
+        if is_whole_engine:
+            self._lose(key.engine, "it could not be reached")
+        elif (key.model, key.version) in self._observed[key.engine]:
+            log.warning("%s version %d on %s is left out of routing", key.model, key.version, key.engine)
+            states = dict(self._observed[key.engine])
+            states.pop((key.model, key.version))
+            self._observed[key.engine] = states
+            self._warmups.forget(key)
+            self._assign_table(is_lost=lambda lane: lane == key)
+            self._wakes[key.engine].set()
 
     async def run(self) -> None:
         """Follow the repository and the engines until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_repository())
             for engine in self._engines.values():
                 tasks.create_task(self._follow(engine))
 
     async def close(self) -> None:
         """Let the batches that are out return, then give the engines back."""
+        await self._warmups.close()
         await self._lanes.close()
         for engine in self._engines.values():
             await engine.close()
 
-    async def _follow(self, engine: Engine) -> None:
+    async def _follow_repository(self) -> None:
         while True:
-            await self.look_at(engine)
-            await asyncio.sleep(self._limits.probe_interval_s)
+            self.look_at_repository()
+            await asyncio.sleep(self._limits.repository_interval_s)
 
-    async def look_at(self, engine: Engine) -> None:
-        """One round: read the repository, observe the engine, tell it what to hold, renew the table."""
+    async def _follow(self, engine: Engine) -> None:
+        wake = self._wakes[engine.name]
+        while True:
+            wake.clear()
+            await self.look_at(engine)
+            states = self._observed.get(engine.name, {}).values()
+            is_busy = engine.name in self._on_trial | self._behind or any(seen.state in UNSETTLED for seen in states)
+            try:
+                interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
+                async with asyncio.timeout(interval_s):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    def look_at_repository(self) -> None:
+        """Read the repository; a change is followed in routing at once, and the engines are looked at."""
         self._models = self._repository.scan()
         if self._models != self._routed_models:
             self._assign_table()
+            for wake in self._wakes.values():
+                wake.set()
+        self._tell(self.using)
+
+    def _tell(self, using: Using) -> None:
+        answering = {name: route.live for name, route in self._router.table.models.items()}
+        self._peers.tell(PeerReport(using, self._ledger.counts, answering))
+
+    async def look_at(self, engine: Engine) -> None:
+        """One round: read the repository, observe the engine, tell it what to hold, renew the table."""
+        self.look_at_repository()
         try:
-            observed = await self._bring_up_to_date(engine)
+            held = await self._bring_up_to_date(engine)
+            observed = await self._judge(engine, held)
             may_return = await self._passes_trial(engine, observed)
         except EngineError as error:
             log.info("engine %s: %s", engine.name, error.message)
@@ -125,16 +215,61 @@ class Keeper:
             self._assign_table()
 
     async def _bring_up_to_date(self, engine: Engine) -> States:
+        """Tell the engine what to hold, if that is this process's part; returns what it says it holds."""
         observed = await engine.observe(frozenset(self._models))
-        desired = desired_versions(self._resident(), self._lanes.held(engine.name))
+        if not self._peers.lead():
+            return observed
+        # The repository was read before: what a peer begins to use from now on is resident by a later reading.
+        in_use = self._lanes.held(engine.name).union(
+            *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
+        )
+        desired = desired_versions(self._resident(), in_use)
+        desired = await self._without_damaged(desired, observed)
         if not needs_change(desired, observed):
+            self._behind.discard(engine.name)
             return observed
         try:
             await engine.serve(desired)
         except EngineFailed as error:
             log.error("engine %s does not take its versions: %s", engine.name, error.message)
             return observed  # refusing what it is told costs it nothing it has
+        self._behind.add(engine.name)
         return await engine.observe(frozenset(self._models))
+
+    async def _without_damaged(
+        self, desired: Mapping[str, frozenset[int]], observed: States
+    ) -> Mapping[str, frozenset[int]]:
+        """Leave out what is to be loaded but is not what was published. What is loaded already is left alone."""
+        now = asyncio.get_running_loop().time()
+        for model, versions in desired.items():
+            for version in versions:
+                key = (model, version)
+                since, _ = self._damage.get(key, (-_DAMAGE_LIFETIME_S, ""))
+                if key not in observed and now - since >= _DAMAGE_LIFETIME_S:
+                    self._damage[key] = (now, await self._repository.find_damage(model, version))
+                if key in observed:
+                    self._damage.pop(key, None)  # it is read afresh before it is loaded again
+        bad = {key for key, (_, reason) in self._damage.items() if reason}
+        return {model: frozenset(v for v in versions if (model, v) not in bad) for model, versions in desired.items()}
+
+    async def _judge(self, engine: Engine, held: States) -> States:
+        """What this process thinks of each version: warmed and right, or not, and what is damaged."""
+        self._warmups.keep_only(engine.name, frozenset(k for k, s in held.items() if s.state is VersionState.READY))
+        resident = self._resident()
+        ready = [
+            key
+            for key, seen in held.items()
+            if seen.state is VersionState.READY and key[1] in resident.get(key[0], ()) and key[0] in self._models
+        ]
+        for model, version in ready:
+            self._warm(engine, model, version)
+        await self._warmups.settle(engine.name, _WARMUP_MOMENT_S)
+        judged = {key: self._warm(engine, *key) for key in ready}
+        damaged = {k: Observed(VersionState.ERROR, why) for k, (_, why) in self._damage.items() if why}
+        return {**damaged, **held, **judged}
+
+    def _warm(self, engine: Engine, model: str, version: int) -> Observed:
+        return self._warmups.state(engine, model, version, self._models[model].versions[version].signature)
 
     async def _passes_trial(self, engine: Engine, observed: States) -> bool:
         """Whether the engine may take part. Raises EngineError when it is silent in a trial."""
@@ -165,6 +300,7 @@ class Keeper:
 
     def _lose(self, engine: str, reason: str) -> None:
         self._events.engine_seen(engine, self._engines[engine].implementation, is_up=False)
+        self._warmups.keep_only(engine, frozenset())
         lost = self._observed.pop(engine, None)
         if lost is None:
             return
@@ -172,7 +308,8 @@ class Keeper:
         self._on_trial.add(engine)
         for model, version in lost:
             self._events.version_seen(model, version, engine, None)
-        self._assign_table(lost=engine)
+        self._assign_table(is_lost=lambda lane: lane.engine == engine)
+        self._wakes[engine].set()
 
     def _report(self, engine: Engine, observed: States) -> None:
         self._events.engine_seen(engine.name, engine.implementation, is_up=True)
@@ -185,29 +322,33 @@ class Keeper:
             self._events.version_seen(model, version, engine.name, None)
 
     def _resident(self) -> Mapping[str, tuple[int, ...]]:
-        routes = self._router.table.models
-        return {
-            name: resident_versions(
-                model, self._limits.resident_versions, routes[name].live if name in routes else None
-            )
-            for name, model in self._models.items()
-        }
+        return {name: resident_versions(model, self._answering(model)) for name, model in self._models.items()}
 
-    def _assign_table(self, lost: str | None = None) -> None:
-        resident = self._resident()
-        models = {name: self._route(model, resident[name]) for name, model in self._models.items()}
-        self._router.table = RoutingTable(tuple(self._engines), models)
+    def _answering(self, model: PublishedModel) -> int:
+        before = self._router.table.models.get(model.name)
+        return answering_version(model, before.live if before else None, self._observed)
+
+    def _assign_table(self, is_lost: Callable[[LaneKey], bool] = lambda _: False) -> None:
+        routes = self._routes()
+        if _keys(routes) - self._routed():
+            # Said before it is done, and the repository read once more: whoever unloads reads both the other way round.
+            self._tell(_joined(self.using, routes))
+            self._models = self._repository.scan()
+            routes = self._routes()
+        self._router.assign(RoutingTable(tuple(self._engines), routes), asyncio.get_running_loop().time())
         self._routed_models = self._models
-        routed = {
-            LaneKey(lane.engine, model.name, route.version)
-            for model in models.values()
-            for route in model.versions.values()
-            for lane in route.lanes.values()
-        }
-        self._lanes.keep_only(routed, lost)
+        self._lanes.keep_only(_keys(routes), is_lost)
+        self._tell(self.using)
         if set(self._observed) == set(self._engines) and is_live_everywhere(self._models, self._observed):
             self._was_ready = True
-        self._were_ready |= {name for name, route in models.items() if route.versions[route.live].lanes}
+        self._were_ready |= {name for name, route in routes.items() if route.versions[route.live].lanes}
+
+    def _routed(self) -> frozenset[LaneKey]:
+        return _keys(self._router.table.models)
+
+    def _routes(self) -> dict[str, ModelRoute]:
+        resident = self._resident()
+        return {name: self._route(model, resident[name]) for name, model in self._models.items()}
 
     def _route(self, model: PublishedModel, resident: tuple[int, ...]) -> ModelRoute:
         versions = {}
@@ -220,9 +361,26 @@ class Keeper:
                 and seen.state is VersionState.READY
             }
             versions[version] = VersionRoute(version, published.signature, published.image, lanes)
-        before = self._router.table.models.get(model.name)
-        answering = answering_version(model, before.live if before else None, self._observed)
-        return ModelRoute(model.name, answering, model.weights, versions)
+        candidate = model.candidate
+        canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate else None
+        return ModelRoute(model.name, self._answering(model), model.weights, versions, canary, model.mirror)
+
+
+def _keys(routes: Mapping[str, ModelRoute]) -> frozenset[LaneKey]:
+    return frozenset(
+        LaneKey(engine, model.name, route.version)
+        for model in routes.values()
+        for route in model.versions.values()
+        for engine in route.lanes
+    )
+
+
+def _joined(using: Using, routes: Mapping[str, ModelRoute]) -> Using:
+    keys = _keys(routes)
+    return {
+        engine: versions | {(key.model, key.version) for key in keys if key.engine == engine}
+        for engine, versions in using.items()
+    }
 
 
 def _zeros(signature: Signature) -> Mapping[str, Tensor]:

@@ -1,10 +1,11 @@
 """The lanes that exist: those in the routing table, and retired ones that requests still hold.
 
-Rules: a lane that leaves the table is closed at once, so no request can enter it through an older table. What is
-queued in it drains, unless its engine is lost: then everybody in it is sent on to the other engine.
+Rules: no request enters a lane that has left the table, because routing and holding happen in one step. Whoever holds
+one may still queue there, so a request that is sent on finds its version. What is queued drains, unless the lane's
+engine is lost: then everybody in it is sent on to the other engine.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.batcher import Batcher
@@ -35,13 +36,12 @@ class Lanes:
             lane = self._open[key] = Lane(key.engine, batcher, Leases())
         return lane
 
-    def keep_only(self, routed: Iterable[LaneKey], lost: str | None = None) -> None:
-        """Retire every lane that is not routed any more; `lost` is the engine that nobody can wait for."""
+    def keep_only(self, routed: Iterable[LaneKey], is_lost: Callable[[LaneKey], bool]) -> None:
+        """Retire every lane that is not routed any more; nobody can wait in one that `is_lost`."""
         for key in self._open.keys() - set(routed):
             lane = self._open.pop(key)
-            lane.leases.close()
-            if key.engine == lost:
-                lane.batcher.abandon(EngineUnreachable(f"{lost} was lost"))
+            if is_lost(key):
+                lane.batcher.abandon(EngineUnreachable(f"{key.model} {key.version} on {key.engine} was lost"))
             self._retired.append((key, lane))
         self._retired = [(key, lane) for key, lane in self._retired if lane.leases.count]
 

@@ -1,15 +1,11 @@
 """A lease is a request's hold on one version on one engine; a version is unloaded only when it has none.
 
-Rules: taken before a request is queued, given back exactly once however the request ends. Once closed no new hold is
-given, so a count that has reached zero stays there. Knows no engine.
+Rules: taken before a request is queued, on every engine that may come to answer it, and given back exactly once however
+the request ends. Knows no engine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-
-
-class LaneClosed(Exception):
-    """The version is leaving this engine; somebody else must answer."""
 
 
 class Leases:
@@ -17,23 +13,28 @@ class Leases:
 
     def __init__(self) -> None:
         self._count = 0
-        self._is_closed = False
 
     @property
     def count(self) -> int:
         return self._count
 
-    def close(self) -> None:
-        """Give no more holds."""
-        self._is_closed = True
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the version while the block runs. Raises LaneClosed."""
-        if self._is_closed:
-            raise LaneClosed
+    def take(self) -> None:
+        """Hold the version."""
         self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
+
+    def give_back(self) -> None:
+        """End a hold."""
+        self._count -= 1
+
+
+@contextmanager
+def hold_all(held: Iterable[Leases]) -> Iterator[None]:
+    """Hold a version on several engines while the block runs."""
+    taken = tuple(held)
+    for leases in taken:
+        leases.take()
+    try:
+        yield
+    finally:
+        for leases in taken:
+            leases.give_back()

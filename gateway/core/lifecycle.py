@@ -1,14 +1,15 @@
 """What each engine should hold, and what routing should offer: pure policy, a snapshot in, a decision out.
 
-Rules: the live version comes first, then the one that still answers for it, then the newest others up to the limit. A
-version stays desired on an engine while anything holds a lease on it, and becomes the one that answers only once it
-has loaded. Nothing here waits, loads or asks.
+Rules: an engine holds the live version, those kept beside it and the candidate, and nothing else. A version stays
+desired on an engine while anything in any gateway process holds a lease on it, and becomes the one that answers only
+once it has loaded. Nothing here waits, loads or asks.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.ports import Observed, PublishedModel, VersionState
+from gateway.core.ports import Observed, VersionState
+from gateway.core.published import PublishedModel
 
 States = Mapping[tuple[str, int], Observed]
 """What one engine holds, by (model, version)."""
@@ -23,16 +24,11 @@ class LaneKey:
     version: int
 
 
-def resident_versions(model: PublishedModel, limit: int, answering: int | None) -> tuple[int, ...]:
-    """The versions to keep loaded: the live one, the one answering until it is loaded, then newest first.
-
-    At most `limit`, but never less than the first two.
-    """
-    first = [model.live]
-    if answering is not None and answering != model.live and answering in model.versions:
-        first.append(answering)
-    others = sorted((v for v in model.versions if v not in first), reverse=True)
-    return (*first, *others[: max(limit - len(first), 0)])
+def resident_versions(model: PublishedModel, answering: int | None) -> tuple[int, ...]:
+    """The versions to keep loaded: the live one, the one answering until it is loaded, the kept ones, the candidate."""
+    candidate = (model.candidate.version,) if model.candidate else ()
+    wished = (model.live, *(() if answering is None else (answering,)), *model.kept, *candidate)
+    return tuple(version for version in dict.fromkeys(wished) if version in model.versions)
 
 
 def answering_version(model: PublishedModel, before: int | None, observed: Mapping[str, States]) -> int:

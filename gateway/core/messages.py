@@ -12,7 +12,10 @@ from gateway.core.tensors import Tensor
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A decoded request. `version` None is the live one, `engine` None lets routing decide, `outputs` () is all."""
+    """A decoded request. `version` None is the live one, `engine` None lets routing decide, `outputs` () is all.
+
+    While a canary runs, requests with the same `route_key` that name no version are answered by the same one.
+    """
 
     model: str
     version: int | None
@@ -20,6 +23,7 @@ class InferRequest:
     deadline: float
     engine: str | None = None
     outputs: tuple[str, ...] = ()
+    route_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,21 @@ library into gateway.core.errors before it crosses this line.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.core.counts import Counts
 from gateway.core.messages import EngineBatch
-from gateway.core.tensors import Signature, Tensor
+from gateway.core.published import Golden, PublishedModel, Rollout
+from gateway.core.tensors import Tensor
 
 
 class VersionState(enum.Enum):
-    """A version on one engine, as the engine itself reports it."""
+    """A version on one engine. Engines report all but WARMING: loaded, and answering its golden inputs."""
 
     LOADING = "loading"
+    WARMING = "warming"
     READY = "ready"
     UNLOADING = "unloading"
     ERROR = "error"
@@ -60,42 +63,59 @@ class Engine(Protocol):
         """Give connections back."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecipe:
-    """How a picture becomes a row of `input` (pixels 0..1) and a row of `output` becomes a label."""
-
-    input: str
-    output: str
-    width: int
-    height: int
-    is_light_on_dark: bool
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedVersion:
-    """A version in the repository."""
-
-    version: int
-    signature: Signature
-    image: ImageRecipe | None
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedModel:
-    """A model in the repository: its versions, which is live, and each engine's share of unforced traffic."""
-
-    name: str
-    live: int
-    weights: Mapping[str, float]
-    versions: Mapping[int, PublishedVersion]
-
-
 class Repository(Protocol):
     """The single source of truth for what exists and what is live."""
 
     def scan(self) -> Mapping[str, PublishedModel]:
         """Every servable model by name. A model that cannot be read is left out and reported by the adapter."""
+
+    async def find_damage(self, model: str, version: int) -> str:
+        """Why the files of a version are not those that were published; "" when they are."""
+
+    async def read_golden(self, model: str, version: int) -> Golden | None:
+        """The inputs whose answers are known; None when the version has none. Raises RepositoryFailed."""
+
+    async def change(self, model: str, change: Callable[[PublishedModel], PublishedModel]) -> None:
+        """Change which version is live, and the routing, with nobody else changing it meanwhile.
+
+        What `change` raises leaves everything as it is. Raises NotFound, RepositoryFailed.
+        """
+
+    async def record(self, model: str, rollout: Rollout) -> None:
+        """Remember a rollout, in place of the one with the same id. Raises RepositoryFailed."""
+
+    def rollouts(self, model: str) -> tuple[Rollout, ...]:
+        """The last rollouts of a model, oldest first."""
+
+
+Using = Mapping[str, frozenset[tuple[str, int]]]
+"""By engine: the (model, version) that a gateway process routes to, or holds requests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReport:
+    """What one gateway process told. `answering` is the version by model that it sends unversioned requests to."""
+
+    using: Using
+    counts: Mapping[tuple[str, int], Counts]
+    answering: Mapping[str, int]
+
+
+class Peers(Protocol):
+    """All gateway processes on one repository."""
+
+    @property
+    def name(self) -> str:
+        """This process, as others see it."""
+
+    def lead(self) -> bool:
+        """Whether this process is the one that tells the engines what to hold; one at a time is."""
+
+    def tell(self, report: PeerReport) -> None:
+        """Let the others know what this process uses, before it does, and what it has counted. Raises nothing."""
+
+    def others(self) -> Mapping[str, PeerReport]:
+        """What the others told last, by their names; those that died are left out."""
 
 
 class Events(Protocol):
@@ -124,3 +144,9 @@ class Events(Protocol):
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
         """A version was observed on an engine; None when it is not there."""
+
+    def mirrored(self, model: str, version: int, result: str, max_abs_diff: float | None) -> None:
+        """A copy of a request was made, or dropped: match, mismatch, error, dropped."""
+
+    def swap_phase_done(self, model: str, phase: str, seconds: float) -> None:
+        """A promote or rollback went through one of its phases."""

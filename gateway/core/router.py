@@ -4,13 +4,15 @@ Rules: routing reads one immutable table, replaced whole by one assignment, so a
 at all. A lane is in the table only while its engine has its version ready. Must not know why the table changed.
 """
 
+import asyncio
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.batcher import Batcher
 from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.leases import Leases
-from gateway.core.ports import ImageRecipe
+from gateway.core.published import ImageRecipe
 from gateway.core.tensors import Signature
 
 
@@ -34,6 +36,19 @@ class VersionRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A version that answers a share (0..1) of what would go to the live one. `salt` draws each rollout's own share."""
+
+    version: int
+    share: float
+    salt: str
+
+    def takes(self, key: str) -> bool:
+        """Whether requests with this key are among its share; the same key always gets the same answer."""
+        return zlib.crc32(f"{self.salt}/{key}".encode()) < self.share * 2**32
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRoute:
     """A model: its versions, the live one, and each engine's share of the traffic that names no engine."""
 
@@ -41,6 +56,8 @@ class ModelRoute:
     live: int
     weights: Mapping[str, float]
     versions: Mapping[int, VersionRoute]
+    canary: Canary | None = None
+    mirror: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +72,30 @@ class Router:
     """Resolves requests against the current table."""
 
     def __init__(self, engines: tuple[str, ...]) -> None:
-        self.table = RoutingTable(engines)
+        self._table = RoutingTable(engines)
         self._turns: dict[str, dict[str, float]] = {}
+        self._empty_since: dict[tuple[str, int], float] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def table(self) -> RoutingTable:
+        return self._table
+
+    def assign(self, table: RoutingTable, now: float) -> None:
+        """Replace the table, at `now` on the event loop's clock; whoever waits for a change is woken."""
+        self._table = table
+        empty = {(m.name, r.version) for m in table.models.values() for r in m.versions.values() if not r.lanes}
+        self._empty_since = {key: self._empty_since.get(key, now) for key in empty}
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def empty_since(self, model: str, version: int) -> float | None:
+        """Since when (event loop's clock) no engine can answer for this version; None while one can."""
+        return self._empty_since.get((model, version))
+
+    async def wait_changed(self) -> None:
+        """Return at the next change of the table."""
+        await self._changed.wait()
 
     def model(self, name: str) -> ModelRoute:
         """Raises NotFound naming the models there are."""
@@ -66,9 +105,14 @@ class Router:
             raise NotFound(f"unknown model {name!r}: {there}")
         return route
 
-    def version(self, name: str, version: int | None) -> VersionRoute:
-        """The version asked for, or the live one. Raises NotFound naming the versions there are."""
+    def version(self, name: str, version: int | None, route_key: str = "") -> VersionRoute:
+        """The version asked for; for None the live one or the canary. Raises NotFound naming the versions there are."""
         model = self.model(name)
+        canary = model.canary
+        if version is None and canary is not None and canary.share and canary.takes(route_key):
+            candidate = model.versions.get(canary.version)
+            if candidate is not None and candidate.lanes:
+                return candidate
         route = model.versions.get(model.live if version is None else version)
         if route is None:
             known = sorted(model.versions)

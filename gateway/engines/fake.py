@@ -28,7 +28,7 @@ class FakeEngine:
         self.is_loading = False
         self.gate = asyncio.Event()
         self.gate.set()
-        self._answer = answer
+        self.answer = answer
         self._held: dict[str, frozenset[int]] = {}
         self._ready: set[tuple[str, int]] = set()
 
@@ -43,7 +43,7 @@ class FakeEngine:
         except TimeoutError as error:
             raise DeadlineExceeded(f"{self.name} is told to be slow") from error
         self._check()
-        return self._answer(batch)
+        return self.answer(batch)
 
     async def observe(self, models: frozenset[str]) -> Mapping[tuple[str, int], Observed]:
         """See gateway.core.ports.Engine."""

@@ -31,6 +31,7 @@ from gateway.core.errors import (
     EngineRejected,
     EngineUnreachable,
     ServingError,
+    VersionLost,
 )
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
@@ -216,8 +217,9 @@ def _translate(error: grpc.RpcError) -> ServingError:
         return DeadlineExceeded("tfserving did not answer before the deadline")
     if code in _REFUSED:
         return EngineRejected(f"tfserving refused the batch: {details}")
-    # NOT_FOUND: it lost a version that routing believed ready, as a restarted server has.
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.NOT_FOUND):
+    if code is grpc.StatusCode.NOT_FOUND:  # it lost a version that routing believed ready, as a restarted server has
+        return VersionLost(f"tfserving cannot answer: {details}")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return EngineUnreachable(f"tfserving cannot answer: {details}")
     return EngineFailed(f"tfserving failed ({code.name}): {details}")
 

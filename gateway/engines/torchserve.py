@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from contracts.layout import TORCHSERVE_STORE, ModelPaths
-from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, VersionLost
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import Tensor
@@ -48,6 +48,11 @@ class TorchServeAddress:
 
 class _Worker(msgspec.Struct):
     status: str
+    pid: int = 0
+
+
+class _Queue(msgspec.Struct):
+    pendingRequests: int = 0  # noqa: N815  the name is TorchServe's
 
 
 class _Description(msgspec.Struct):
@@ -55,6 +60,7 @@ class _Description(msgspec.Struct):
 
     modelVersion: str  # noqa: N815  the name is TorchServe's
     workers: list[_Worker] = []
+    jobQueueStatus: _Queue = msgspec.field(default_factory=_Queue)  # noqa: N815
 
 
 class TorchServe:
@@ -69,12 +75,20 @@ class TorchServe:
         self._tokens: dict[str, str] = {}
         self._registered_at: dict[tuple[str, int], float] = {}
         self._refused: dict[tuple[str, int], tuple[float, str]] = {}
+        self._longest_batch_s: dict[tuple[str, int], float] = {}
+        self._last_batch_at: dict[tuple[str, int], float] = {}
 
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
         body = safetensors.save({name: np.ascontiguousarray(tensor) for name, tensor in batch.inputs.items()})
         url = f"{self._address.inference_url}/predictions/{batch.model}/{batch.version}"
-        status, answer = await self._ask("inference", "POST", url, batch.deadline, body)
+        key, clock = (batch.model, batch.version), asyncio.get_running_loop().time
+        started = clock()
+        try:
+            status, answer = await self._ask("inference", "POST", url, batch.deadline, body)
+        finally:
+            self._last_batch_at[key] = clock()
+            self._longest_batch_s[key] = max(self._longest_batch_s.get(key, 0.0), clock() - started)
         if status != 200:
             raise _translate(status, answer)
         try:
@@ -123,11 +137,12 @@ class TorchServe:
         """See gateway.core.ports.Engine."""
         self._refused = {key: why for key, why in self._refused.items() if key[1] in desired.get(key[0], ())}
         for model, versions in desired.items():
-            there = set(await self._describe(model))
-            for version in sorted(versions - there):
+            there = await self._describe(model)
+            for version in sorted(versions - there.keys()):
                 await self._register(model, version)
-            if there - versions:
-                await self._unregister(model, sorted(there - versions), keep=max(versions))
+            idle = [v for v in sorted(there.keys() - versions) if self._is_idle(model, v, there[v])]
+            if idle:
+                await self._unregister(model, idle, keep=max(versions))
 
     async def _register(self, model: str, version: int) -> None:
         """Begin to load a version. What TorchServe refuses is remembered as that version's state, not raised."""
@@ -159,11 +174,18 @@ class TorchServe:
             raise EngineFailed(f"cannot link {archive} into the model store: {error}") from error
         return name
 
+    def _is_idle(self, model: str, version: int, description: _Description) -> bool:
+        """Whether nothing of a version can be under way: TorchServe's queue does not count the batch at work."""
+        key = (model, version)
+        quiet_s = asyncio.get_running_loop().time() - self._last_batch_at.get(key, 0.0)
+        return not description.jobQueueStatus.pendingRequests and quiet_s > self._longest_batch_s.get(key, 0.0)
+
     async def _unregister(self, model: str, versions: list[int], keep: int) -> None:
-        """The policy asks for this only when no request holds these versions: TorchServe does not drain."""
+        """For versions that no request holds and that are idle: TorchServe drops what it is asked meanwhile."""
         await self._manage("PUT", f"/models/{model}/{keep}/set-default")  # the default version cannot be removed
         for version in versions:
-            self._registered_at.pop((model, version), None)
+            for known in (self._registered_at, self._longest_batch_s, self._last_batch_at):
+                known.pop((model, version), None)
             status, answer = await self._manage("DELETE", f"/models/{model}/{version}")
             if status not in (200, 404):
                 raise EngineFailed(f"torchserve did not unload {model} version {version}: {_message(answer)}")
@@ -237,7 +259,7 @@ def _translate(status: int, answer: bytes) -> Exception:
         return EngineRejected(message)
     # 404: it lost a version that routing believed ready; 503 without a worker; 500 'Worker died.'
     if status == 404 or (status in (500, 503) and (b"no worker" in answer or b"Worker died" in answer)):
-        return EngineUnreachable(message)
+        return VersionLost(message)
     return EngineFailed(message)
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.ports import ImageRecipe
+from gateway.core.published import ImageRecipe
 from gateway.core.router import VersionRoute
 from gateway.core.tensors import DTYPES, Tensor
 from gateway.protocols.exchange import Exchange, Question

@@ -24,6 +24,9 @@ from gateway.protocols.oip import encode_error
 
 log = logging.getLogger(__name__)
 
+REQUEST_ID = "twinserve.request_id"
+"""Where the request's id is in the ASGI scope."""
+
 CLIENT_CLOSED = 499  # nobody reads it; nginx's number for a client that went away
 _LONGEST_VERSION_DIGITS = 18
 
@@ -100,16 +103,19 @@ class Exchange:
     async def _answer(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
         started = time.perf_counter()
         arrived = asyncio.get_running_loop().time()
-        route = self._router.version(model, parse_version(model, version))
+        asked_version = parse_version(model, version)
+        route_key = request.headers.get("x-route-key") or request.scope.get(REQUEST_ID, "")
+        route = self._router.version(model, asked_version, route_key)
         question = await self._decode(codec, request, route)
         timeout_s = min(question.timeout_s or self._limits.default_timeout_s, self._limits.longest_timeout_s)
         asked = InferRequest(
             model=model,
-            version=route.version,
+            version=asked_version,  # a client that names none is answered by what is live once its body is here
             inputs=question.inputs,
             deadline=arrived + timeout_s,
             engine=_choose_engine(request.headers, question.engine),
             outputs=question.outputs,
+            route_key=route_key,
         )
         decoded = time.perf_counter()
         answer = await self._inference.infer(asked)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gateway.core.errors import NotAnImage, TooLarge
-from gateway.core.ports import ImageRecipe
+from gateway.core.published import ImageRecipe
 from gateway.core.tensors import Tensor
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")

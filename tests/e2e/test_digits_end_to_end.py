@@ -38,7 +38,8 @@ def test_all_test_images_on_both_engines(
     platform: Platform, mnist_test: Split, manifests: dict[int, Manifest], version: int
 ) -> None:
     """Each engine as accurate as the manifest says, JSON and binary; their logits within 1e-4 of each other."""
-    expected = manifests[version].weights.training.test_accuracy
+    expected = manifests[version].accuracy
+    assert expected is not None
     url = f"{platform.url}/v2/models/mnist/versions/{version}/infer"
     logits: dict[tuple[str, str], Logits] = {}
     for engine in ENGINES:

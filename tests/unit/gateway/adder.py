@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from gateway.core.messages import EngineBatch, InferRequest
-from gateway.core.ports import PublishedModel, PublishedVersion, VersionState
+from gateway.core.ports import PeerReport, Using, VersionState
+from gateway.core.published import Golden, PublishedModel, PublishedVersion, Rollout
 from gateway.core.tensors import Signature, Tensor, TensorSpec
 
 ADDER = Signature(
@@ -47,6 +48,12 @@ class LedgerEvents:
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
         self.counts["seen"] += 1
 
+    def mirrored(self, model: str, version: int, result: str, max_abs_diff: float | None) -> None:
+        self.counts[f"mirror {result}"] += 1
+
+    def swap_phase_done(self, model: str, phase: str, seconds: float) -> None:
+        self.counts[f"phase {phase}"] += 1
+
     def assert_balanced(self) -> None:
         assert self.counts["accepted"] == self.counts["answered"] + self.counts["failed"]
         assert self.counts["in_flight"] == 0
@@ -54,25 +61,66 @@ class LedgerEvents:
 
 
 class MemoryRepository:
-    """Implements the Repository port on a value that tests replace."""
+    """Implements the Repository port on values that tests replace."""
 
     def __init__(self, *models: PublishedModel) -> None:
         self.models = models
+        self.golden: Golden | None = None
+        self.damage: dict[int, str] = {}
+        self.recorded: dict[str, Rollout] = {}
+
+    async def find_damage(self, model: str, version: int) -> str:
+        return self.damage.get(version, "")
+
+    async def read_golden(self, model: str, version: int) -> Golden | None:
+        return self.golden
+
+    async def change(self, model: str, change: Callable[[PublishedModel], PublishedModel]) -> None:
+        self.models = tuple(change(known) if known.name == model else known for known in self.models)
+
+    async def record(self, model: str, rollout: Rollout) -> None:
+        self.recorded[rollout.id] = rollout
+
+    def rollouts(self, model: str) -> tuple[Rollout, ...]:
+        return tuple(self.recorded.values())
 
     def scan(self) -> Mapping[str, PublishedModel]:
         return {model.name: model for model in self.models}
+
+
+class MemoryPeers:
+    """Implements the Peers port: this process leads, and `reports` is what the others tell."""
+
+    name = "here"
+
+    def __init__(self) -> None:
+        self.is_leader = True
+        self.reports: dict[str, PeerReport] = {}
+        self.told: Using = {}
+
+    def lead(self) -> bool:
+        return self.is_leader
+
+    def tell(self, report: PeerReport) -> None:
+        self.told = report.using
+
+    def others(self) -> Mapping[str, PeerReport]:
+        return self.reports
 
 
 def add(batch: EngineBatch) -> Mapping[str, Tensor]:
     return {"sum": batch.inputs["a"] + batch.inputs["b"]}
 
 
-def published(live: int = 2, versions: tuple[int, ...] = (1, 2), **weights: float) -> PublishedModel:
+def published(
+    live: int = 2, versions: tuple[int, ...] = (1, 2), kept: tuple[int, ...] = (1,), **weights: float
+) -> PublishedModel:
     return PublishedModel(
         name="adder",
         live=live,
         weights=weights or {"torchserve": 0.5, "tfserving": 0.5},
         versions={version: PublishedVersion(version, ADDER, None) for version in versions},
+        kept=kept,
     )
 
 

@@ -1,12 +1,14 @@
 """Fixtures around the adder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gateway.engines.fake import FakeEngine
 from tests.unit.gateway.adder import LedgerEvents, add
 from tests.unit.gateway.listening import Listening, listening_gateway
+from tests.unit.gateway.served import Served, serving
 
 
 @pytest.fixture
@@ -24,3 +26,9 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
     """A gateway over fake engines on a real socket."""
     with listening_gateway(tmp_path_factory.mktemp("repository")) as listening:
         yield listening
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path) as served:
+        yield served

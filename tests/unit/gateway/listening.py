@@ -10,13 +10,13 @@ from pathlib import Path
 import requests
 import uvicorn
 
-from contracts.layout import Live, write_live
+from contracts.live import Live, write_live
 from gateway.app import make_app
 from gateway.engines.fake import FakeEngine
 from gateway.http_server import make_server
 from gateway.settings import Settings
 from tests.platform_process import free_ports, wait_until
-from tests.unit.gateway.test_app import answer
+from tests.unit.gateway.served import answer
 from tests.unit.gateway.test_repository import publish
 
 GOOD = b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}'

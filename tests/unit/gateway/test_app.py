@@ -1,89 +1,13 @@
 """The whole gateway over HTTP with fake engines: routes, headers, errors, metrics, operators."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 
-from contracts.layout import Live, write_live
-from gateway.app import make_app
-from gateway.core.errors import EngineRejected
-from gateway.core.messages import EngineBatch
-from gateway.core.tensors import Tensor
-from gateway.engines.fake import FakeEngine
-from gateway.settings import Settings
+from tests.unit.gateway.served import BODY_LIMIT, TOKEN, Served
 from tests.unit.gateway.test_pictures import ring, saved
-from tests.unit.gateway.test_repository import MANIFEST, publish
-
-TOKEN = "operators-only"
-BODY_LIMIT = 4096
-PICTURES = {
-    "signature": {
-        "inputs": [{"name": "images", "datatype": "FP32", "shape": [-1, 28, 28]}],
-        "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 2]}],
-    },
-    "image": {
-        "input": "images",
-        "output": "logits",
-        "width": 28,
-        "height": 28,
-        "mode": "L",
-        "polarity": "light-on-dark",
-        "labels": ["dark", "light"],
-    },
-}
-
-
-def answer(batch: EngineBatch) -> Mapping[str, Tensor]:
-    """The adder doubles; the picture model says which share of a picture is dark, which is light."""
-    if "a" in batch.inputs:
-        if 13 in batch.inputs["a"]:
-            raise EngineRejected("no thirteens")
-        return {"sum": batch.inputs["a"] * 2}
-    light = batch.inputs["images"].mean(axis=(1, 2))
-    return {"logits": np.stack([1 - light, light], axis=1)}
-
-
-class Served:
-    """A client of a gateway over two fake engines."""
-
-    def __init__(self, client: TestClient, engines: Mapping[str, FakeEngine]) -> None:
-        self.client = client
-        self.engines = engines
-
-    def infer(self, *rows: list[float], path: str = "/v2/models/adder/infer", **more: Any) -> Any:
-        tensor = {"name": "a", "datatype": "FP32", "shape": [len(rows), 2], "data": rows}
-        return self.client.post(path, json={"inputs": [tensor], **more.pop("body", {})}, **more)
-
-    def metric(self, sample: str) -> float:
-        found = re.search(rf"^{re.escape(sample)} (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    paths = publish(tmp_path, 1)
-    publish(tmp_path, 2)
-    write_live(paths, Live(live=2))
-    pictures = tmp_path / "pictures" / "1"
-    pictures.mkdir(parents=True)
-    (pictures / "manifest.json").write_text(json.dumps(MANIFEST | PICTURES | {"model": "pictures"}))
-    (tmp_path / "pictures" / "live.json").write_text('{"live": 1}')
-    engines = {name: FakeEngine(name, answer) for name in ("torchserve", "tfserving")}
-    settings = Settings(
-        repository=tmp_path, admin_token=TOKEN, body_limit_bytes=BODY_LIMIT, probe_interval_s=0.01, default_timeout_s=5
-    )
-    app = make_app(settings, tuple(engines.values()), stop=lambda: None)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        # The keeper's first round comes before its first sleep, and fakes load at once.
-        assert client.get("/v2/health/ready").status_code == 200
-        yield Served(client, engines)
 
 
 def test_an_answer_says_who_gave_it_and_where_its_time_went(served: Served) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
 
 import numpy as np
 import pytest
 
 from gateway.core.batch_plan import BatchLimits
+from gateway.core.counts import Ledger
 from gateway.core.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -15,29 +17,45 @@ from gateway.core.errors import (
     Overloaded,
     ServingError,
     Unavailable,
+    VersionLost,
 )
-from gateway.core.inference import Inference
+from gateway.core.inference import Inference, Patience
 from gateway.core.keeper import Keeper, KeeperLimits
-from gateway.core.leases import LaneClosed
+from gateway.core.lifecycle import LaneKey
+from gateway.core.messages import EngineBatch
+from gateway.core.mirror import Mirror, MirrorLimits
+from gateway.core.ports import Observed, PeerReport, VersionState
+from gateway.core.published import CandidateVersion, Golden, PublishedModel
 from gateway.core.router import Router
+from gateway.core.tensors import Tensor
 from gateway.engines.fake import FakeEngine
-from tests.unit.gateway.adder import LedgerEvents, MemoryRepository, ask, published
+from tests.platform_process import wait_until_async
+from tests.unit.gateway.adder import LedgerEvents, MemoryPeers, MemoryRepository, add, ask, published
 
 Engines = tuple[FakeEngine, FakeEngine]
 
 # No patience: whoever owes an answer when it is looked at is tried at once.
-LIMITS = KeeperLimits(resident_versions=2, silence_s=0, trial_timeout_s=0.05)
+LIMITS = KeeperLimits(silence_s=0, trial_timeout_s=0.05)
 
 
 class Gateway:
     """The core, wired to fakes; `look` is one round of the keeper."""
 
-    def __init__(self, engines: Engines, events: LedgerEvents, limits: KeeperLimits = LIMITS) -> None:
+    def __init__(
+        self, engines: Engines, events: LedgerEvents, limits: KeeperLimits = LIMITS, patience_s: float = 0
+    ) -> None:
         self.repository = MemoryRepository(published())
         self.engines = engines
         self.router = Router(tuple(engine.name for engine in engines))
-        self.keeper = Keeper(engines, self.repository, self.router, events, limits)
-        self.inference = Inference(self.router, events, self.keeper.doubt)
+        self.peers = MemoryPeers()
+        self.ledger = Ledger()
+        self.keeper = Keeper(engines, self.repository, self.peers, self.router, events, limits, self.ledger)
+        self.inference = Inference(
+            self.router, self.ledger, events, self.keeper.doubt, Patience(patience_s), Mirror(events, MirrorLimits())
+        )
+
+    def doubt(self, engine: str) -> None:
+        self.keeper.doubt(LaneKey(engine, "adder", 2), is_whole_engine=True)
 
     async def look(self) -> None:
         for engine in self.engines:
@@ -63,9 +81,9 @@ async def test_is_ready_once_both_engines_have_the_live_version(engines: Engines
     engines[1].is_reachable = True
     await gateway.look()
     assert is_ready(gateway)
-    gateway.keeper.doubt("torchserve")
+    gateway.doubt("torchserve")
     assert is_ready(gateway), "from then on one is enough"
-    gateway.keeper.doubt("tfserving")
+    gateway.doubt("tfserving")
     assert not is_ready(gateway)
 
 
@@ -92,9 +110,9 @@ async def test_a_change_of_the_live_version_is_followed(gateway: Gateway) -> Non
 
 
 async def test_only_resident_versions_are_held(gateway: Gateway) -> None:
-    gateway.repository.models = (published(live=1, versions=(1, 2, 3)),)
+    gateway.repository.models = (published(live=1, versions=(1, 2, 3), kept=(3,)),)
     await gateway.look()
-    assert sorted(gateway.router.table.models["adder"].versions) == [1, 3], "the live one, then the newest"
+    assert sorted(gateway.router.table.models["adder"].versions) == [1, 3], "the live one and the kept one"
     assert set(await gateway.engines[0].observe(frozenset({"adder"}))) == {("adder", 1), ("adder", 3)}
 
 
@@ -229,7 +247,7 @@ async def test_leases_keep_a_version_until_its_last_request(gateway: Gateway) ->
     slow.gate.clear()
     task = asyncio.create_task(gateway.inference.infer(dataclasses.replace(ask(), version=1, engine="torchserve")))
     await asyncio.wait_for(slow.asked.wait(), 5)
-    gateway.repository.models = (published(live=3, versions=(2, 3)),)
+    gateway.repository.models = (published(live=2, versions=(1, 2), kept=()),)
     await gateway.look()
     assert ("adder", 1) in await slow.observe(frozenset({"adder"})), "a request holds version 1"
     with pytest.raises(NotFound):
@@ -264,15 +282,136 @@ async def test_a_version_answers_only_once_it_has_loaded(gateway: Gateway) -> No
     assert (await gateway.inference.infer(ask())).version == 3
 
 
-async def test_no_request_enters_a_version_that_is_being_unloaded(gateway: Gateway, events: LedgerEvents) -> None:
-    """Even one that resolved its route before the table changed: its lane is closed, and the other table answers."""
-    route = gateway.router.version("adder", 1)
-    lane = route.lanes["torchserve"]
-    gateway.repository.models = (published(live=3, versions=(2, 3)),)
+async def test_a_version_that_another_gateway_process_uses_is_not_unloaded(gateway: Gateway) -> None:
+    using = {"torchserve": frozenset({("adder", 1)})}
+    gateway.peers.reports = {"there": PeerReport(using, {}, {})}
+    gateway.repository.models = (published(kept=()),)
     await gateway.look()
-    with pytest.raises(LaneClosed), lane.leases.hold():
-        pass
+    assert ("adder", 1) in await gateway.engines[0].observe(frozenset({"adder"}))
+    assert ("adder", 1) not in await gateway.engines[1].observe(frozenset({"adder"}))
+    gateway.peers.reports = {}
+    await gateway.look()
     assert ("adder", 1) not in await gateway.engines[0].observe(frozenset({"adder"}))
+
+
+async def test_only_the_leading_process_tells_engines_what_to_hold(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events)
+    gateway.peers.is_leader = False
+    await gateway.look()
+    assert await engines[0].observe(frozenset({"adder"})) == {}
+    gateway.peers.is_leader = True
+    await gateway.look()
+    assert set(await engines[0].observe(frozenset({"adder"}))) == {("adder", 1), ("adder", 2)}
+
+
+async def test_what_a_process_uses_is_told_before_it_is_used(gateway: Gateway) -> None:
+    """And the repository is read once more in between: whoever unloads reads both the other way round."""
+    told_at_scan = []
+    scan = gateway.repository.scan
+
+    def watched_scan() -> Mapping[str, PublishedModel]:
+        told_at_scan.append((gateway.peers.told, "adder" in gateway.router.table.models))
+        return scan()
+
+    gateway.repository.scan = watched_scan  # type: ignore[method-assign]
+    gateway.repository.models = (published(live=3, versions=(2, 3), kept=(2,)),)
+    await gateway.look()
+    assert 3 in gateway.router.table.models["adder"].versions
+    assert any(("adder", 3) in told["torchserve"] for told, _ in told_at_scan)
+    assert gateway.peers.told == gateway.keeper.using
+
+
+async def test_a_damaged_version_is_never_loaded_and_says_why(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events)
+    gateway.repository.damage = {1: "adder.mar was changed"}
+    await gateway.look()
+    assert set(await engines[0].observe(frozenset({"adder"}))) == {("adder", 2)}
+    assert gateway.keeper.observed["torchserve"]["adder", 1] == Observed(VersionState.ERROR, "adder.mar was changed")
+    assert set(gateway.router.table.models["adder"].versions[1].lanes) == set()
+
+
+async def test_a_version_with_wrong_golden_answers_gets_no_traffic(engines: Engines, events: LedgerEvents) -> None:
+    right = {name: np.ones((4, 2), np.float32) for name in ("a", "b")}
+    gateway = Gateway(engines, events)
+    gateway.repository.golden = Golden(right, {"sum": np.full((4, 2), 3, np.float32)})
+    await gateway.look()
+    seen = gateway.keeper.observed["tfserving"]["adder", 2]
+    assert (seen.state, seen.reason) == (
+        VersionState.ERROR,
+        "tfserving answers its golden inputs wrongly: sum differs by 1, allowed are 0.001 + 0.001 of the value",
+    )
+    assert not is_ready(gateway)
+
+
+async def test_a_version_is_warmed_with_batches_up_to_the_largest(engines: Engines, events: LedgerEvents) -> None:
+    right = {name: np.ones((4, 2), np.float32) for name in ("a", "b")}
+    gateway = Gateway(engines, events)
+    gateway.repository.golden = Golden(right, {"sum": np.full((4, 2), 2, np.float32)})
+    await gateway.look()
+    asked = [len(batch.inputs["a"]) for batch in engines[0].batches if batch.version == 2]
+    assert asked == [1, 2, 4, 8, 16, 32, 64]
+    assert is_ready(gateway)
+
+
+async def test_losing_one_version_leaves_the_engines_others(gateway: Gateway, events: LedgerEvents) -> None:
+    """A version that kills its worker must not take the live one with it."""
+
+    def crash(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if batch.version == 1:
+            raise VersionLost("worker died")
+        return add(batch)
+
+    gateway.engines[0].answer = crash
+    for _ in range(4):
+        assert (await gateway.inference.infer(dataclasses.replace(ask(), version=1))).engine == "tfserving"
+    answers = [await gateway.inference.infer(ask()) for _ in range(4)]
+    assert {answer.engine for answer in answers} == {"torchserve", "tfserving"}
+    assert events.counts["torchserve down"] == 0
+    events.assert_balanced()
+
+
+async def test_with_no_engine_left_a_request_waits_for_one(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events, patience_s=30)
+    await gateway.look()
+    for engine in engines:
+        engine.is_reachable = False
+    waiting = [asyncio.create_task(gateway.inference.infer(ask(value=v))) for v in range(4)]
+    await wait_until_async(is_false(lambda: gateway.keeper.is_ready), 5, "both engines are lost")
+    with pytest.raises(Unavailable):
+        await gateway.inference.infer(dataclasses.replace(ask(), engine="torchserve"))
+    with pytest.raises(DeadlineExceeded):
+        await gateway.inference.infer(ask(timeout_s=-1))
+    engines[1].is_reachable = True
+    await gateway.look()
+    answers = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert [answer.outputs["sum"][0, 0] for answer in answers] == [0, 2, 4, 6]
+    assert {answer.engine for answer in answers} == {"tfserving"}
+    events.assert_balanced()
+
+
+def is_false(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def is_false_now() -> bool:
+        return not condition()
+
+    return is_false_now
+
+
+async def test_a_canary_answers_its_share_and_keys_stick(gateway: Gateway) -> None:
+    candidate = CandidateVersion(3, "r1", "here", expires_at=0, share=0.25)
+    model = dataclasses.replace(published(versions=(1, 2, 3)), candidate=candidate)
+    gateway.repository.models = (model,)
+    await gateway.look()
+    versions = [
+        (await gateway.inference.infer(dataclasses.replace(ask(), route_key=f"user-{number}"))).version
+        for number in range(400)
+    ]
+    assert 60 <= versions.count(3) <= 140
+    assert set(versions) == {2, 3}
+    sticky = dataclasses.replace(ask(), route_key=f"user-{versions.index(3)}")
+    assert {(await gateway.inference.infer(sticky)).version for _ in range(5)} == {3}
+    gateway.repository.models = (dataclasses.replace(model, candidate=dataclasses.replace(candidate, share=1)),)
+    await gateway.look()
+    assert (await gateway.inference.infer(ask())).version == 3
 
 
 async def test_a_silent_engine_is_tried_left_out_and_its_requests_move_over(
@@ -311,7 +450,7 @@ async def test_impatient_clients_do_not_eject_an_engine(gateway: Gateway, events
 
 async def test_a_returning_engine_waits_for_the_live_version(gateway: Gateway) -> None:
     lost, other = gateway.engines
-    gateway.keeper.doubt(lost.name)
+    gateway.doubt(lost.name)
     lost.restart()
     lost.is_loading = True
     await gateway.look()

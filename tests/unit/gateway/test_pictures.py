@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from gateway.core.errors import NotAnImage, TooLarge
-from gateway.core.ports import ImageRecipe
+from gateway.core.published import ImageRecipe
 from gateway.core.tensors import Tensor
 from gateway.protocols.pictures import decode_pictures
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from contracts.atomic import publish_directory
-from contracts.layout import Live, ModelPaths, write_live
+from contracts.layout import ModelPaths
+from contracts.live import Live, write_live
 from gateway.repository import DirectoryRepository
 
 MANIFEST: dict[str, Any] = {
@@ -20,7 +21,7 @@ MANIFEST: dict[str, Any] = {
     },
     "image": None,
     "weights": {
-        "sha256": "00",
+        "sha256": "0" * 64,
         "training": {
             "framework": "torch",
             "epochs": 1,
@@ -30,7 +31,14 @@ MANIFEST: dict[str, Any] = {
             "test_accuracy": 0.5,
         },
     },
-    "parity": {"images": 1, "tolerance": 1e-4, "max_abs_diff": {"torchserve": 0.0, "tfserving": 0.0}},
+    "digests": {},
+    "made_from": {},
+    "operators": [],
+    "parity": {
+        "reference": "weights",
+        "thresholds": {},
+        "golden": {"rows": 1, "max_abs_diff": {"torchserve": 0.0}, "max_rel_diff": {"torchserve": 0.0}},
+    },
 }
 
 
@@ -74,7 +82,7 @@ def test_a_model_is_servable_once_it_has_a_live_version(tmp_path: Path) -> None:
     ("live", "said"),
     [
         ('{"live": 9}', "names version 9, published are [1]"),
-        ('{"live": 0}', "not positive"),
+        ('{"live": 0}', "Expected `int` >= 1"),
         ('{"live": 1, "routing": {}}', "routing weights"),
         ('{"live": 1, "routing": {"torchserve": -1}}', "routing weights"),
         ('{"live": "1"}', "Expected `int`"),

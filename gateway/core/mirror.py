@@ -1,0 +1,151 @@
+"""Copies of answered requests go to the other engine, and the two answers are compared.
+
+Rules: after the client's answer is complete, never before; the client is neither delayed nor told. Bounded, and the
+first thing that is dropped: a copy is made only while nothing waits for the engine that would get it. The shares are
+exact, not drawn. The last mismatches are kept with their inputs, for inspection.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.core.errors import ServingError
+from gateway.core.leases import hold_all
+from gateway.core.messages import InferAnswer, InferRequest
+from gateway.core.ports import Events
+from gateway.core.router import Lane, ModelRoute, VersionRoute
+from gateway.core.tensors import Tensor
+from gateway.core.warmup import find_difference
+
+log = logging.getLogger(__name__)
+
+MATCH, MISMATCH, ERROR, DROPPED = "match", "mismatch", "error", "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorLimits:
+    """Copies under way at once, seconds for one, mismatches kept, bytes of inputs kept of each; the tolerance.
+
+    Two outputs match when |a - b| <= atol + rtol * |a|, `a` being what the client got.
+    """
+
+    in_flight: int = 32
+    timeout_s: float = 10.0
+    kept: int = 16
+    kept_bytes: int = 256 * 1024
+    atol: float = 1e-3
+    rtol: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Two engines that disagree. `at` in Unix seconds; inputs and outputs are {} where they were too large to keep."""
+
+    at: float
+    model: str
+    version: int
+    answered_by: str
+    mirrored_to: str
+    problem: str
+    inputs: Mapping[str, Tensor]
+    answer: Mapping[str, Tensor]
+    copy: Mapping[str, Tensor]
+
+
+class Mirror:
+    """Makes copies, and remembers what came of them."""
+
+    def __init__(self, events: Events, limits: MirrorLimits) -> None:
+        self._events = events
+        self._limits = limits
+        self._due: dict[tuple[str, str], float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mismatches: deque[Mismatch] = deque(maxlen=limits.kept)
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """The last ones, oldest first."""
+        return tuple(self._mismatches)
+
+    def offer(self, model: ModelRoute, route: VersionRoute, request: InferRequest, answer: InferAnswer) -> None:
+        """Consider an answered request. Returns at once and never raises."""
+        for engine, share in model.mirror.items():
+            lane = route.lanes.get(engine)
+            if engine == answer.engine or lane is None or not self._is_due(model.name, engine, share):
+                continue
+            if len(self._tasks) >= self._limits.in_flight or lane.batcher.queued_rows:
+                self._events.mirrored(model.name, route.version, DROPPED, None)
+                continue
+            task = asyncio.get_running_loop().create_task(self._copy(lane, request, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Drop what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _is_due(self, model: str, engine: str, share: float) -> bool:
+        due = self._due.get((model, engine), 0.0) + share
+        self._due[model, engine] = due - 1 if due >= 1 else due
+        return due >= 1
+
+    async def _copy(self, lane: Lane, request: InferRequest, answer: InferAnswer) -> None:
+        deadline = asyncio.get_running_loop().time() + self._limits.timeout_s
+        rows = next(iter(request.inputs.values())).shape[0] if request.inputs else 1
+        try:
+            with hold_all((lane.leases,)):
+                served = await lane.batcher.submit(request.inputs, rows, deadline)
+        except ServingError as error:
+            log.info("a copy for %s was not answered: %s", lane.engine, error.message)
+            self._events.mirrored(answer.model, answer.version, ERROR, None)
+            return
+        copy = {name: served.outputs[name] for name in answer.outputs if name in served.outputs}
+        problem = find_difference(answer.outputs, copy, self._limits.atol, self._limits.rtol)
+        result = MISMATCH if problem else MATCH
+        self._events.mirrored(answer.model, answer.version, result, max_abs_diff(answer.outputs, copy))
+        if problem:
+            self._keep(lane.engine, request, answer, copy, problem)
+
+    def _keep(
+        self, engine: str, request: InferRequest, answer: InferAnswer, copy: Mapping[str, Tensor], problem: str
+    ) -> None:
+        tensors = (*request.inputs.values(), *answer.outputs.values(), *copy.values())
+        is_small = sum(tensor.nbytes for tensor in tensors) <= self._limits.kept_bytes
+        self._mismatches.append(
+            Mismatch(
+                at=time.time(),
+                model=answer.model,
+                version=answer.version,
+                answered_by=answer.engine,
+                mirrored_to=engine,
+                problem=problem,
+                inputs=_own(request.inputs) if is_small else {},
+                answer=_own(answer.outputs) if is_small else {},
+                copy=_own(copy) if is_small else {},
+            )
+        )
+
+
+def max_abs_diff(answer: Mapping[str, Tensor], copy: Mapping[str, Tensor]) -> float | None:
+    """The largest difference of two answers over all floating-point outputs; None when they cannot be compared."""
+    largest: float | None = None
+    for name, tensor in answer.items():
+        other = copy.get(name)
+        if other is None or other.shape != tensor.shape or not np.issubdtype(tensor.dtype, np.floating):
+            continue
+        if tensor.size:
+            apart = float(np.max(np.abs(tensor.astype(np.float64) - other.astype(np.float64))))
+            largest = apart if largest is None else max(largest, apart)
+    return largest
+
+
+def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, so that a row kept for inspection does not keep its whole batch in memory."""
+    return {name: tensor.copy() for name, tensor in tensors.items()}

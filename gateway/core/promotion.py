@@ -1,0 +1,326 @@
+"""One rollout on its way: load beside the live version, compare, canary, flip, drain, unload.
+
+Rules: the candidate in the repository is the claim to change the model; it is renewed while the rollout runs, and once
+it is gone nothing more is done. Until the flip the live version is untouched; the flip is one write. Every phase and
+its seconds are recorded as it ends. Loading and unloading are the keeper's: this only wishes, waits and decides.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from gateway.core.canary import CanaryLimits, judge
+from gateway.core.counts import Counts, Ledger, total, window
+from gateway.core.errors import ServingError
+from gateway.core.keeper import Keeper
+from gateway.core.messages import EngineBatch
+from gateway.core.ports import Engine, Events, Observed, Peers, Repository, VersionState
+from gateway.core.published import CandidateVersion, PublishedModel, Rollout
+from gateway.core.warmup import tile
+
+CLAIM_LIFETIME_S = 15.0
+_RENEWAL_S = 4.0
+_POLL_S = 0.05
+_FOLLOW_TIMEOUT_S = 5.0
+_PAIRS = 7
+_COMPARED_ROWS = 8
+_PAIR_TIMEOUT_S = 30.0
+
+
+class RolloutFailed(Exception):
+    """The rollout ends here; the live version is untouched. The message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a version is to go live.
+
+    `keep` versions stay loaded beside it. `engines` must have it before it does; None is all, and a lost one is waited
+    for. `canary` are the shares (0..1) it answers on its way, each for at least `hold_s` seconds. `max_slowdown` bounds
+    how many times longer it may take than the live version for the same batch, before any client sees it.
+    """
+
+    version: int
+    keep: int = 1
+    engines: tuple[str, ...] | None = None
+    canary: tuple[float, ...] = ()
+    hold_s: float = 30.0
+    limits: CanaryLimits = field(default_factory=CanaryLimits)
+    max_slowdown: float = 5.0
+    load_timeout_s: float = 180.0
+    drain_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a rollout works with."""
+
+    engines: Mapping[str, Engine]
+    repository: Repository
+    keeper: Keeper
+    peers: Peers
+    ledger: Ledger
+    events: Events
+    read_memory: Callable[[], Mapping[str, int]]
+
+
+class Promotion:
+    """Carries out one plan; `record` says how far it is."""
+
+    def __init__(self, model: str, plan: Plan, record: Rollout, around: Surroundings) -> None:
+        self.record = record
+        self._model = model
+        self._plan = plan
+        self._around = around
+        self._engines = plan.engines or tuple(around.engines)
+        self._renewed_at = 0.0
+
+    async def run(self) -> None:
+        """Go through every phase. Raises RolloutFailed, ServingError; what is half done is withdrawn by the caller."""
+        await self._note(memory_before=self._around.read_memory())
+        with self._phase("load"):
+            await self._wait(self._is_loaded, self._plan.load_timeout_s, self._why_not_ready)
+        await self._note(phase="warm")
+        with self._phase("warm"):
+            await self._wait(self._is_ready, self._plan.load_timeout_s, self._why_not_ready)
+        if self.record.from_version in self._published().versions:
+            await self._note(phase="compare")
+            with self._phase("compare"):
+                await self._compare_speed()
+        if self._plan.canary:
+            await self._run_canary()
+        await self._note(phase="flip")
+        with self._phase("flip"):
+            await self._flip()
+        await self._note(phase="drain")
+        await self._see_off(self.record.from_version)
+
+    # -- waiting for engines
+
+    async def _wait(self, is_done: Callable[[], bool], timeout_s: float, why_not: Callable[[], str]) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not is_done():
+            if time.monotonic() > deadline:
+                raise RolloutFailed(f"not within {timeout_s:g} s: {why_not()}")
+            await asyncio.sleep(_POLL_S)
+            await self._hold_claim()
+
+    def _seen(self, engine: str) -> Observed | None:
+        return self._around.keeper.observed.get(engine, {}).get((self._model, self._plan.version))
+
+    def _is_loaded(self) -> bool:
+        """Whether every engine has it loaded, warm or not. Raises RolloutFailed when one cannot."""
+        return self._all(VersionState.WARMING, VersionState.READY)
+
+    def _is_ready(self) -> bool:
+        """Whether every engine answers rightly with it, and every gateway process knows. Raises RolloutFailed."""
+        key = (self._model, self._plan.version)
+        return self._all(VersionState.READY) and all(
+            key in report.using.get(engine, frozenset())
+            for report in self._around.peers.others().values()
+            for engine in self._engines
+        )
+
+    def _all(self, *wanted: VersionState) -> bool:
+        seen = {engine: self._seen(engine) for engine in self._engines}
+        for engine, observed in seen.items():
+            if observed is not None and observed.state is VersionState.ERROR:
+                raise RolloutFailed(f"{engine}: {observed.reason}")
+        return all(observed is not None and observed.state in wanted for observed in seen.values())
+
+    def _why_not_ready(self) -> str:
+        states = []
+        for engine in self._engines:
+            seen = self._seen(engine)
+            is_up = engine in self._around.keeper.observed
+            states.append(f"{engine} {seen.state.value if seen else 'has not begun' if is_up else 'is down'}")
+        key = (self._model, self._plan.version)
+        for name, report in self._around.peers.others().items():
+            without = [engine for engine in self._engines if key not in report.using.get(engine, frozenset())]
+            if without:
+                states.append(f"gateway {name} does not have it on {' and '.join(without)}")
+        return ", ".join(states)
+
+    # -- comparing
+
+    async def _compare_speed(self) -> None:
+        """Time the same batch on both versions in turns; much slower is refused before a client notices."""
+        golden = await self._around.repository.read_golden(self._model, self._plan.version)
+        if golden is None:
+            return
+        published = self._published().versions[self._plan.version]
+        inputs = tile(golden.inputs, _COMPARED_ROWS) if published.signature.is_batchable else golden.inputs
+        live = self._published().versions[self.record.from_version]
+        if live.signature != published.signature:
+            return
+        for name in self._engines:
+            holds = self._around.keeper.observed.get(name, {}).get((self._model, self.record.from_version))
+            if holds is None or holds.state is not VersionState.READY:
+                continue
+            ratios = []
+            for _ in range(_PAIRS):
+                live_s = await self._time(name, self.record.from_version, inputs)
+                ratios.append(await self._time(name, self._plan.version, inputs) / live_s)
+                await self._hold_claim()
+            slowdown = statistics.median(ratios)
+            if slowdown > self._plan.max_slowdown:
+                raise RolloutFailed(
+                    f"{name} takes {slowdown:.1f} times as long with it as with version {self.record.from_version}; "
+                    f"allowed is {self._plan.max_slowdown:g} times"
+                )
+
+    async def _time(self, engine: str, version: int, inputs: Mapping[str, object]) -> float:
+        deadline = asyncio.get_running_loop().time() + _PAIR_TIMEOUT_S
+        started = time.perf_counter()
+        batch = EngineBatch(self._model, version, inputs, deadline)  # type: ignore[arg-type]
+        await self._around.engines[engine].infer(batch)
+        return time.perf_counter() - started
+
+    # -- canary
+
+    async def _run_canary(self) -> None:
+        began = self._counts()
+        with self._phase("canary"):
+            for share in self._plan.canary:
+                await self._note(phase=f"canary {share:.0%}")
+                await self._change_candidate(lambda candidate, share=share: replace(candidate, share=share))  # type: ignore[misc]
+                await self._hold_step(share, began)
+
+    async def _hold_step(self, share: float, began: tuple[Counts, Counts]) -> None:
+        """One share of the traffic for as long as it takes to judge it."""
+        plan = self._plan
+        at_start = self._counts()
+        since = time.monotonic()
+        while True:
+            candidate, live = self._counts()
+            # The live version is judged by all the canary's time: at a share of 100 % it answers nobody.
+            judgement = judge(window(candidate, at_start[0]), window(live, began[1]), plan.limits)
+            held_s = time.monotonic() - since
+            if judgement.problem:
+                raise RolloutFailed(f"rolled back at a share of {share:.0%}: {judgement.problem}")
+            if judgement.is_enough and held_s >= plan.hold_s:
+                return
+            if held_s > max(10 * plan.hold_s, 60):
+                came = window(candidate, at_start[0]).finished
+                raise RolloutFailed(
+                    f"only {came} requests came in {held_s:.0f} s at a share of {share:.0%}, "
+                    f"too few to judge (needs {plan.limits.min_samples})"
+                )
+            await asyncio.sleep(min(0.25, plan.hold_s / 4 + 0.01))
+            await self._hold_claim()
+
+    def _counts(self) -> tuple[Counts, Counts]:
+        """The candidate's and the live version's counts, over all gateway processes."""
+        reports = [report.counts for report in self._around.peers.others().values()]
+        everywhere = (self._around.ledger.counts, *reports)
+
+        def of(version: int) -> Counts:
+            key = (self._model, version)
+            return total([Counts(), *(counts[key] for counts in everywhere if key in counts)])
+
+        return of(self._plan.version), of(self.record.from_version)
+
+    # -- changing
+
+    async def _flip(self) -> None:
+        def flip(model: PublishedModel) -> PublishedModel:
+            self._check_claim(model)
+            return flipped(model, self._plan.version, self._plan.keep)
+
+        await self._around.repository.change(self._model, flip)
+        self._around.keeper.look_at_repository()
+        await wait_followed(self._around, self._model, self._plan.version)
+
+    async def _hold_claim(self) -> None:
+        """Go on being the one who changes this model. Raises RolloutFailed once somebody ended it."""
+        model = self._published()
+        if self.record.phase in ("flip", "drain", "unload"):
+            return
+        self._check_claim(model)
+        if time.monotonic() - self._renewed_at > _RENEWAL_S:
+            await self._change_candidate(lambda candidate: candidate)
+
+    async def _change_candidate(self, change: Callable[[CandidateVersion], CandidateVersion]) -> None:
+        def renew(model: PublishedModel) -> PublishedModel:
+            candidate = self._check_claim(model)
+            return replace(model, candidate=replace(change(candidate), expires_at=time.time() + CLAIM_LIFETIME_S))
+
+        await self._around.repository.change(self._model, renew)
+        self._around.keeper.look_at_repository()
+        self._renewed_at = time.monotonic()
+
+    def _check_claim(self, model: PublishedModel) -> CandidateVersion:
+        if model.candidate is None or model.candidate.rollout != self.record.id:
+            raise RolloutFailed("withdrawn: an operator rolled back, or the claim on the model ran out")
+        return model.candidate
+
+    def _published(self) -> PublishedModel:
+        model = self._around.keeper.models.get(self._model)
+        if model is None:
+            raise RolloutFailed("the model has left the repository")
+        return model
+
+    # -- seeing the old version off
+
+    async def _see_off(self, version: int) -> None:
+        """Wait until nobody uses the old version, and until it is unloaded, unless it is kept."""
+        model = self._published()
+        if version in (model.live, *model.kept) or version not in model.versions:
+            return
+        key = (self._model, version)
+        peers, keeper = self._around.peers, self._around.keeper
+
+        def is_drained() -> bool:
+            everybody = [keeper.using, *(report.using for report in peers.others().values())]
+            return not any(key in held for using in everybody for held in using.values())
+
+        def is_unloaded() -> bool:
+            return not any(key in states for states in keeper.observed.values())
+
+        try:
+            with self._phase("drain"):
+                await self._wait(is_drained, self._plan.drain_timeout_s, lambda: "requests still hold it")
+            await self._note(phase="unload")
+            with self._phase("unload"):
+                await self._wait(is_unloaded, self._plan.drain_timeout_s, lambda: "an engine still holds it")
+        except RolloutFailed as problem:
+            # The new version is live all the same; the keeper goes on trying.
+            self.record = replace(self.record, reason=f"version {version} is not unloaded yet: {problem}")
+
+    # -- recording
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self.record = replace(self.record, phases={**self.record.phases, name: round(seconds, 4)})
+            self._around.events.swap_phase_done(self._model, name, seconds)
+
+    async def _note(self, **changes: object) -> None:
+        self.record = replace(self.record, **changes)  # type: ignore[arg-type]
+        try:
+            await self._around.repository.record(self._model, self.record)
+        except ServingError:
+            return  # a full disk must not stop a rollout half way; the next note may get through
+
+
+async def wait_followed(around: Surroundings, model: str, version: int) -> None:
+    """Wait until every gateway process answers with this version, but not for ever on one that hangs."""
+    deadline = time.monotonic() + _FOLLOW_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if all(report.answering.get(model, version) == version for report in around.peers.others().values()):
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def flipped(model: PublishedModel, version: int, keep: int) -> PublishedModel:
+    """The model with `version` live, and of what was live or kept before, the newest `keep` kept loaded."""
+    before = (model.live, *model.kept)
+    kept = tuple(v for v in dict.fromkeys(before) if v != version)[:keep]
+    return replace(model, live=version, previous=model.live, kept=kept, candidate=None)

@@ -1,0 +1,329 @@
+"""What operators do to a model: promote, roll back, change its routing. One change of a model at a time, anywhere.
+
+Rules: a rollout is a task of this process, which ends it properly whatever happens; one whose process died is ended by
+the process that leads. A rollback is one write when the version before is loaded. Knows no protocol.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.core.errors import Conflict, InvalidRequest, NotFound, ServingError, Unavailable
+from gateway.core.ports import VersionState
+from gateway.core.promotion import (
+    CLAIM_LIFETIME_S,
+    Plan,
+    Promotion,
+    RolloutFailed,
+    Surroundings,
+    flipped,
+    wait_followed,
+)
+from gateway.core.published import CandidateVersion, PublishedModel, Rollout
+
+log = logging.getLogger(__name__)
+
+_TEND_INTERVAL_S = 1.0
+
+
+class Rollouts:
+    """Begins rollouts and owns those of this process."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """End what dead gateway processes left behind, until cancelled; then end what runs here."""
+        try:
+            while True:
+                if self._around.peers.lead():
+                    for model in tuple(self._around.keeper.models.values()):
+                        try:
+                            await self._tend(model)
+                        except ServingError as error:
+                            log.error("%s: what a dead gateway left is not cleaned up: %s", model.name, error.message)
+                await asyncio.sleep(_TEND_INTERVAL_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def last(self, model: str) -> Rollout | None:
+        """The rollout under way, or the last one."""
+        known = self._around.repository.rollouts(model)
+        return known[-1] if known else None
+
+    def problem_of(self, model: str, version: int) -> str:
+        """Why the last rollout of this version failed; "" when it did not, or there was none."""
+        for rollout in reversed(self._around.repository.rollouts(model)):
+            if rollout.version == version and rollout.kind == "promote" and rollout.state != "running":
+                return rollout.reason if rollout.state == "failed" else ""
+        return ""
+
+    async def wait(self, model: str, rollout: Rollout) -> Rollout:
+        """Wait for the end of a rollout that was begun here; returns it as it ended."""
+        task = self._tasks.get(rollout.id)
+        if task is not None:
+            await asyncio.wait([task])
+        known = [r for r in self._around.repository.rollouts(model) if r.id == rollout.id]
+        return known[-1] if known else rollout
+
+    async def promote(self, model: str, plan: Plan) -> Rollout:
+        """Begin to make a version live. Promoting the live version changes nothing.
+
+        Raises NotFound, InvalidRequest, Conflict (a change is under way, or the version is damaged), Unavailable (an
+        engine is down), RepositoryFailed.
+        """
+        self._around.keeper.look_at_repository()
+        published = self._published(model)
+        self._check_plan(published, plan)
+        if published.candidate is not None:
+            raise Conflict(_held(published, published.candidate))
+        if plan.version == published.live:
+            await self._keep_fewer(model, plan.keep)
+            return self._new_record("promote", published, plan.version, state="done", reason="it was live already")
+        self._check_engines(plan)
+        damage = await self._around.repository.find_damage(model, plan.version)
+        record = self._new_record("promote", published, plan.version, phase="load")
+        if damage:
+            failed = replace(record, state="failed", reason=damage, ended_at=time.time())
+            await self._around.repository.record(model, failed)
+            raise Conflict(f"version {plan.version} of {model} is not what was published: {damage}")
+        return await self._begin(model, plan, record)
+
+    async def roll_back(self, model: str, keep: int = 1) -> Rollout:
+        """Withdraw the candidate, if there is one; else make the version before the live one live again.
+
+        At once when it is loaded; else it is promoted. Raises NotFound, Conflict, Unavailable, RepositoryFailed.
+        """
+        self._around.keeper.look_at_repository()
+        published = self._published(model)
+        if published.candidate is not None:
+            return await self._withdraw(published, published.candidate)
+        target = published.previous
+        if target is None or target not in published.versions:
+            raise Conflict(f"no version of {model} was live before {published.live}: nothing to roll back to")
+        record = self._new_record("rollback", published, target, phase="flip")
+        if not self._is_ready(model, target):
+            self._check_engines(Plan(target))
+            return await self._begin(model, Plan(target, keep=keep), replace(record, phase="load"))
+
+        def back(now: PublishedModel) -> PublishedModel:
+            if now.candidate is not None:
+                raise Conflict(_held(now, now.candidate))
+            if (now.live, now.previous) != (published.live, target):
+                raise Conflict(f"version {now.live} of {model} went live just now")
+            return flipped(now, target, keep)
+
+        started = time.perf_counter()
+        await self._around.repository.change(model, back)
+        self._around.keeper.look_at_repository()
+        await wait_followed(self._around, model, target)
+        seconds = time.perf_counter() - started
+        self._around.events.swap_phase_done(model, "flip", seconds)
+        done = replace(record, state="done", phase="", phases={"flip": round(seconds, 4)}, ended_at=time.time())
+        await self._around.repository.record(model, done)
+        log.info("%s: rolled back from version %d to %d", model, published.live, target)
+        return done
+
+    async def set_routing(
+        self, model: str, weights: Mapping[str, float] | None, mirror: Mapping[str, float] | None
+    ) -> PublishedModel:
+        """Change the engines' shares, and the mirror's; None leaves one as it is. Raises NotFound, InvalidRequest."""
+        self._around.keeper.look_at_repository()
+        self._published(model)
+        for shares in (weights or {}, mirror or {}):
+            unknown = sorted(shares.keys() - self._around.engines.keys())
+            if unknown:
+                raise InvalidRequest(f"unknown engine {unknown[0]!r}: expected one of {sorted(self._around.engines)}")
+        if weights is not None and (min(weights.values(), default=0) < 0 or not 0 < sum(weights.values()) < 1e12):
+            raise InvalidRequest(f"weights {dict(weights)}: expected numbers of at least 0 with a positive sum")
+        if mirror is not None and not all(0 <= share <= 1 for share in mirror.values()):
+            raise InvalidRequest(f"mirror {dict(mirror)}: expected shares from 0 to 1")
+
+        def change(now: PublishedModel) -> PublishedModel:
+            return replace(
+                now,
+                weights=now.weights if weights is None else dict(weights),
+                mirror=now.mirror if mirror is None else {name: share for name, share in mirror.items() if share},
+            )
+
+        await self._around.repository.change(model, change)
+        self._around.keeper.look_at_repository()
+        return self._published(model)
+
+    async def stop_keeping(self, model: str, version: int) -> None:
+        """Unload a version that is only kept. Raises NotFound, RepositoryFailed."""
+        self._published(model)
+        await self._around.repository.change(
+            model, lambda now: replace(now, kept=tuple(kept for kept in now.kept if kept != version))
+        )
+        self._around.keeper.look_at_repository()
+
+    # -- running
+
+    async def _begin(self, model: str, plan: Plan, record: Rollout) -> Rollout:
+        def claim(now: PublishedModel) -> PublishedModel:
+            if now.candidate is not None:
+                raise Conflict(_held(now, now.candidate))
+            if now.live != record.from_version:
+                raise Conflict(f"version {now.live} of {model} went live just now")
+            expires_at = time.time() + CLAIM_LIFETIME_S
+            return replace(now, candidate=CandidateVersion(plan.version, record.id, record.owner, expires_at))
+
+        await self._around.repository.record(model, record)
+        try:
+            await self._around.repository.change(model, claim)
+        except ServingError as error:
+            failed = replace(record, state="failed", reason=error.message, ended_at=time.time())
+            await self._around.repository.record(model, failed)
+            raise
+        self._around.keeper.look_at_repository()
+        promotion = Promotion(model, plan, record, self._around)
+        task = asyncio.get_running_loop().create_task(self._carry_out(model, promotion))
+        self._tasks[record.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(record.id, None))
+        return record
+
+    async def _carry_out(self, model: str, promotion: Promotion) -> None:
+        """Run to the end, and leave nothing half done."""
+        try:
+            await promotion.run()
+        except RolloutFailed as failure:
+            await self._end_failed(model, promotion.record, str(failure))
+        except ServingError as error:
+            await self._end_failed(model, promotion.record, error.message)
+        except asyncio.CancelledError:
+            await self._end_failed(model, promotion.record, "the gateway that ran it was stopped")
+            raise
+        except Exception:
+            log.exception("a bug ended a rollout of %s", model)
+            await self._end_failed(model, promotion.record, "internal error; see the gateway's log")
+        else:
+            memory = self._around.read_memory()
+            done = replace(promotion.record, state="done", phase="", memory_after=memory, ended_at=time.time())
+            await self._around.repository.record(model, done)
+            log.info("%s: version %d is live (%s)", model, done.version, dict(done.phases))
+
+    async def _end_failed(self, model: str, record: Rollout, reason: str) -> None:
+        log.warning("%s: the rollout of version %d failed: %s", model, record.version, reason)
+        try:
+            await self._around.repository.change(model, lambda now: _without_candidate(now, record.id))
+            self._around.keeper.look_at_repository()
+            failed = replace(record, state="failed", reason=reason, ended_at=time.time())
+            await self._around.repository.record(model, failed)
+        except ServingError as error:
+            log.error("%s: the failed rollout could not be withdrawn: %s", model, error.message)  # its claim runs out
+
+    async def _withdraw(self, published: PublishedModel, candidate: CandidateVersion) -> Rollout:
+        record = self._new_record("rollback", published, published.live)
+        record = replace(record, from_version=candidate.version)
+        await self._around.repository.change(published.name, lambda now: _without_candidate(now, candidate.rollout))
+        self._around.keeper.look_at_repository()
+        reason = f"version {candidate.version} was withdrawn before it went live"
+        done = replace(record, state="done", reason=reason, ended_at=time.time())
+        await self._around.repository.record(published.name, done)
+        return done
+
+    # -- after the dead
+
+    async def _tend(self, model: PublishedModel) -> None:
+        """End rollouts whose process is gone: before the flip they failed, after it they are done."""
+        candidate = model.candidate
+        if candidate is not None and not self._is_owned(candidate):
+            log.warning("%s: the gateway that was rolling out version %d is gone", model.name, candidate.version)
+            await self._around.repository.change(model.name, lambda now: _without_candidate(now, candidate.rollout))
+            self._around.keeper.look_at_repository()
+        last = self.last(model.name)
+        if last is None or last.state != "running" or last.id in self._tasks or self._is_alive(last.owner):
+            return
+        if self._around.keeper.models[model.name].candidate is not None:
+            return
+        if model.live == last.version:
+            ended = replace(last, state="done", phase="", ended_at=time.time())
+        else:
+            ended = replace(last, state="failed", reason="the gateway that ran it died", ended_at=time.time())
+        await self._around.repository.record(model.name, ended)
+
+    def _is_owned(self, candidate: CandidateVersion) -> bool:
+        if candidate.owner == self._around.peers.name:
+            return candidate.rollout in self._tasks
+        return self._is_alive(candidate.owner) and candidate.expires_at > time.time()
+
+    def _is_alive(self, owner: str) -> bool:
+        return owner == self._around.peers.name or owner in self._around.peers.others()
+
+    # -- checking
+
+    def _published(self, model: str) -> PublishedModel:
+        published = self._around.keeper.models.get(model)
+        if published is None:
+            raise NotFound(f"unknown model {model!r}: expected one of {sorted(self._around.keeper.models)}")
+        return published
+
+    def _check_plan(self, published: PublishedModel, plan: Plan) -> None:
+        if plan.version not in published.versions:
+            known = sorted(published.versions)
+            raise NotFound(f"unknown version {plan.version} of model {published.name!r}: expected one of {known}")
+        unknown = sorted(set(plan.engines or ()) - self._around.engines.keys())
+        if unknown:
+            raise InvalidRequest(f"unknown engine {unknown[0]!r}: expected one of {sorted(self._around.engines)}")
+        if list(plan.canary) != sorted(plan.canary) or not all(0 < share <= 1 for share in plan.canary):
+            raise InvalidRequest(f"canary shares {list(plan.canary)}: expected rising shares above 0 and up to 1")
+
+    def _check_engines(self, plan: Plan) -> None:
+        down = [name for name in plan.engines or self._around.engines if name not in self._around.keeper.observed]
+        if down:
+            raise Unavailable(
+                f"{' and '.join(down)} cannot load it now: wait until it is up, or go on with the other engine "
+                "alone by naming it in `engines`"
+            )
+
+    def _is_ready(self, model: str, version: int) -> bool:
+        """Whether every engine that is up answers with this version, in this process's eyes."""
+        states = [held.get((model, version)) for held in self._around.keeper.observed.values()]
+        return bool(states) and all(seen is not None and seen.state is VersionState.READY for seen in states)
+
+    async def _keep_fewer(self, model: str, keep: int) -> None:
+        await self._around.repository.change(model, lambda now: replace(now, kept=now.kept[:keep]))
+        self._around.keeper.look_at_repository()
+
+    def _new_record(
+        self,
+        kind: str,
+        published: PublishedModel,
+        version: int,
+        state: str = "running",
+        phase: str = "",
+        reason: str = "",
+    ) -> Rollout:
+        now = time.time()
+        return Rollout(
+            id=uuid.uuid4().hex[:12],
+            kind="promote" if kind == "promote" else "rollback",
+            version=version,
+            from_version=published.live,
+            owner=self._around.peers.name,
+            started_at=now,
+            state="done" if state == "done" else "running",
+            phase=phase,
+            reason=reason,
+            ended_at=now if state == "done" else None,
+        )
+
+
+def _without_candidate(model: PublishedModel, rollout: str) -> PublishedModel:
+    if model.candidate is None or model.candidate.rollout != rollout:
+        return model
+    return replace(model, candidate=None)
+
+
+def _held(model: PublishedModel, candidate: CandidateVersion) -> str:
+    return (
+        f"version {candidate.version} of {model.name} is being rolled out already, "
+        f"by gateway {candidate.owner} (rollout {candidate.rollout}); wait for it, or roll back to withdraw it"
+    )

@@ -1,0 +1,148 @@
+"""A version that an engine has loaded is warmed and checked before anybody is sent to it.
+
+Rules: the golden inputs are asked in batches of growing size, up to the largest the gateway sends, and every answer
+must be the known one. A wrong answer is final until the engine loads the version anew; a failure is tried again later.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.core.errors import ServingError
+from gateway.core.lifecycle import LaneKey
+from gateway.core.messages import EngineBatch
+from gateway.core.ports import Engine, Observed, Repository, VersionState
+from gateway.core.published import Golden
+from gateway.core.tensors import Signature, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupLimits:
+    """Bounds of a warm-up: the largest batch, seconds for one answer, seconds until a failed one is tried again.
+
+    An answer is right when |answer - golden| <= atol + rtol * |golden|, in units of the output.
+    """
+
+    batch_rows: int = 64
+    answer_timeout_s: float = 30.0
+    retry_s: float = 2.0
+    atol: float = 1e-3
+    rtol: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    reason: str
+    is_final: bool
+    at: float
+
+
+class Warmups:
+    """The warm-ups under way and their results, by version on engine."""
+
+    def __init__(self, repository: Repository, limits: WarmupLimits) -> None:
+        self._repository = repository
+        self._limits = limits
+        self._tasks: dict[LaneKey, asyncio.Task[_Verdict]] = {}
+
+    def state(self, engine: Engine, model: str, version: int, signature: Signature) -> Observed:
+        """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none."""
+        key = LaneKey(engine.name, model, version)
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.get_running_loop().create_task(self._run(engine, key, signature))
+        if not task.done():
+            return Observed(VersionState.WARMING)
+        verdict = task.result()
+        if not verdict.reason:
+            return Observed(VersionState.READY)
+        if not verdict.is_final and asyncio.get_running_loop().time() - verdict.at > self._limits.retry_s:
+            del self._tasks[key]
+        return Observed(VersionState.ERROR, verdict.reason)
+
+    async def settle(self, engine: str, timeout_s: float) -> None:
+        """Give an engine's warm-ups a moment to end: most do at once."""
+        running = [task for key, task in self._tasks.items() if key.engine == engine and not task.done()]
+        if running:
+            await asyncio.wait(running, timeout=timeout_s)
+
+    def keep_only(self, engine: str, loaded: frozenset[tuple[str, int]]) -> None:
+        """Forget what an engine does not hold any more: it will be warmed again when it is back."""
+        for key in [key for key in self._tasks if key.engine == engine and (key.model, key.version) not in loaded]:
+            self.forget(key)
+
+    def forget(self, key: LaneKey) -> None:
+        """Warm this one again when it is next reported ready."""
+        if task := self._tasks.pop(key, None):
+            task.cancel()
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _run(self, engine: Engine, key: LaneKey, signature: Signature) -> _Verdict:
+        loop = asyncio.get_running_loop()
+        try:
+            golden = await self._repository.read_golden(key.model, key.version)
+            if golden is not None:
+                sizes = batch_sizes(self._limits.batch_rows) if signature.is_batchable else (1,)
+                for rows in sizes:
+                    await self._ask(engine, key, golden, rows, signature.is_batchable)
+        except _WrongAnswer as error:
+            return _Verdict(str(error), True, loop.time())
+        except ServingError as error:
+            # Not even a broken connection speaks against the engine: it may be this version that kills its worker.
+            return _Verdict(f"its warm-up failed: {error.message}", False, loop.time())
+        return _Verdict("", True, loop.time())
+
+    async def _ask(self, engine: Engine, key: LaneKey, golden: Golden, rows: int, is_batchable: bool) -> None:
+        inputs, expected = golden.inputs, golden.outputs
+        if is_batchable:
+            inputs, expected = tile(inputs, rows), tile(expected, rows)
+        deadline = asyncio.get_running_loop().time() + self._limits.answer_timeout_s
+        outputs = await engine.infer(EngineBatch(key.model, key.version, inputs, deadline))
+        problem = find_difference(expected, outputs, self._limits.atol, self._limits.rtol)
+        if problem:
+            raise _WrongAnswer(f"{engine.name} answers its golden inputs wrongly: {problem}")
+
+
+class _WrongAnswer(Exception):
+    pass
+
+
+def batch_sizes(largest: int) -> Iterator[int]:
+    """1, 2, 4 … up to the largest, which is the last."""
+    rows = 1
+    while rows < largest:
+        yield rows
+        rows *= 2
+    yield largest
+
+
+def tile(tensors: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """The first `rows` rows, beginning again from the first when there are fewer."""
+    return {name: np.resize(tensor, (rows, *tensor.shape[1:])) for name, tensor in tensors.items()}
+
+
+def find_difference(expected: Mapping[str, Tensor], outputs: Mapping[str, Tensor], atol: float, rtol: float) -> str:
+    """What is wrong with `outputs`; "" when |outputs - expected| <= atol + rtol * |expected| everywhere.
+
+    NaN equals NaN; outputs that are no floating-point numbers must be equal.
+    """
+    if set(expected) != set(outputs):
+        return f"expected outputs {sorted(expected)}, got {sorted(outputs)}"
+    for name, wanted in expected.items():
+        got = outputs[name]
+        if got.shape != wanted.shape or got.dtype != wanted.dtype:
+            return f"{name} is {got.dtype} {list(got.shape)}, expected {wanted.dtype} {list(wanted.shape)}"
+        if not np.issubdtype(wanted.dtype, np.floating):
+            if not np.array_equal(got, wanted):
+                return f"{name} differs"
+        elif not np.allclose(got, wanted, rtol=rtol, atol=atol, equal_nan=True):
+            apart = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
+            return f"{name} differs by {float(np.nanmax(apart)):.3g}, allowed are {atol:g} + {rtol:g} of the value"
+    return ""

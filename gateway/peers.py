@@ -1,0 +1,136 @@
+"""The gateway processes on one repository, by files in its folder `.gateways`.
+
+Each process holds a lock on `<name>.lock` for as long as it lives, so that the kernel tells when it is dead, and keeps
+`<name>.json` at what it uses and has counted. One of them leads: the holder of the lock on `leader`.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+import msgspec
+
+from contracts.layout import GATEWAYS
+from gateway.core.counts import Counts
+from gateway.core.ports import PeerReport, Using
+
+log = logging.getLogger(__name__)
+
+_COUNTS_INTERVAL_S = 1.0
+
+
+class _Report(msgspec.Struct, frozen=True):
+    """What `<name>.json` holds: pairs of model and version, by engine; counts by model and version."""
+
+    using: dict[str, list[tuple[str, int]]]
+    counts: list[tuple[str, int, Counts]]
+    answering: dict[str, int]
+
+
+class DirectoryPeers:
+    """Implements gateway.core.ports.Peers. Made once a process; raises OSError when the folder cannot be written."""
+
+    def __init__(self, repository: Path) -> None:
+        host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())
+        self._name = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._folder = repository / GATEWAYS
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._life = self._path(self._name, "lock").open("w")
+        fcntl.flock(self._life, fcntl.LOCK_EX)
+        self._lead: IO[str] | None = None
+        self._told: tuple[Using, Mapping[str, int]] | None = None
+        self._told_at = 0.0
+
+    @property
+    def name(self) -> str:
+        """See gateway.core.ports.Peers."""
+        return self._name
+
+    def lead(self) -> bool:
+        """See gateway.core.ports.Peers."""
+        if self._lead is None:
+            lock = (self._folder / "leader").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                return False
+            self._lead = lock
+        return True
+
+    def tell(self, report: PeerReport) -> None:
+        """See gateway.core.ports.Peers."""
+        now = monotonic()
+        urgent = (report.using, report.answering)
+        if urgent == self._told and now - self._told_at < _COUNTS_INTERVAL_S:
+            return
+        stored = _Report(
+            {engine: sorted(versions) for engine, versions in report.using.items()},
+            [(model, version, counted) for (model, version), counted in report.counts.items()],
+            dict(report.answering),
+        )
+        staged = self._path(self._name, "new")
+        try:
+            staged.write_bytes(msgspec.json.encode(stored))
+            staged.replace(self._path(self._name, "json"))
+        except OSError as error:
+            log.error("other gateways cannot be told what this one uses: %s", error)
+            return
+        self._told, self._told_at = urgent, now
+
+    def others(self) -> Mapping[str, PeerReport]:
+        """See gateway.core.ports.Peers."""
+        return {name: report for name in self._names() if (report := self._read(name)) is not None}
+
+    def close(self) -> None:
+        """Leave."""
+        for kind in ("json", "new", "lock"):
+            self._path(self._name, kind).unlink(missing_ok=True)
+        self._life.close()
+        if self._lead is not None:
+            self._lead.close()
+
+    def _names(self) -> Iterator[str]:
+        try:
+            found = sorted(self._folder.glob("*.json"))
+        except OSError as error:
+            log.error("other gateways cannot be read: %s", error)
+            return
+        for path in found:
+            if path.stem != self._name:
+                yield path.stem
+
+    def _read(self, name: str) -> PeerReport | None:
+        try:
+            if not self._is_alive(name):
+                return None
+            report = msgspec.json.decode(self._path(name, "json").read_bytes(), type=_Report)
+        except FileNotFoundError:
+            return None  # it has just left
+        except (OSError, msgspec.DecodeError) as error:
+            log.error("gateway %s cannot be understood: %s", name, error)
+            return None
+        using = {engine: frozenset(versions) for engine, versions in report.using.items()}
+        counts = {(model, version): counted for model, version, counted in report.counts}
+        return PeerReport(using, counts, report.answering)
+
+    def _is_alive(self, name: str) -> bool:
+        """Whether somebody holds its lock; who is dead is cleaned up after. Raises OSError."""
+        with self._path(name, "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            for kind in ("json", "new", "lock"):
+                self._path(name, kind).unlink(missing_ok=True)
+        return False
+
+    def _path(self, name: str, kind: str) -> Path:
+        return self._folder / f"{name}.{kind}"

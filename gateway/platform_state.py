@@ -1,0 +1,133 @@
+"""What operators see: the state of engines, gateway processes, models, versions and rollouts, as plain data."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.core.counts import Counts, Ledger, total
+from gateway.core.errors import NotFound
+from gateway.core.keeper import Keeper
+from gateway.core.mirror import Mirror
+from gateway.core.ports import Peers, VersionState
+from gateway.core.published import PublishedModel
+from gateway.core.rollouts import Rollouts
+from gateway.core.tensors import DATATYPES, Tensor
+from gateway.engine_memory import EngineMemory
+
+
+class PlatformState:
+    """Describes the platform."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        rollouts: Rollouts,
+        peers: Peers,
+        ledger: Ledger,
+        memory: EngineMemory,
+        mirror: Mirror,
+    ) -> None:
+        self._keeper = keeper
+        self._rollouts = rollouts
+        self._peers = peers
+        self._ledger = ledger
+        self._memory = memory
+        self._mirror = mirror
+
+    def describe(self) -> dict[str, Any]:
+        """Everything: engines, gateway processes, models."""
+        memory = self._memory.read()
+        return {
+            "ready": self._keeper.is_ready,
+            "engines": [
+                {
+                    "engine": engine.name,
+                    "implementation": engine.implementation,
+                    "up": engine.name in self._keeper.observed,
+                    "memory_bytes": memory.get(engine.name),
+                }
+                for engine in self._keeper.engines
+            ],
+            "gateways": sorted([self._peers.name, *self._peers.others()]),
+            "models": [self.describe_model(model) for model in self._keeper.models],
+        }
+
+    def describe_model(self, name: str) -> dict[str, Any]:
+        """One model, as the repository has it now. Raises NotFound."""
+        self._keeper.look_at_repository()
+        model = self._keeper.models.get(name)
+        if model is None:
+            raise NotFound(f"unknown model {name!r}: expected one of {sorted(self._keeper.models)}")
+        counts = self._counts()
+        last = self._rollouts.last(name)
+        return {
+            "model": model.name,
+            "live": model.live,
+            "previous": model.previous,
+            "kept": list(model.kept),
+            "routing": dict(model.weights),
+            "mirror": dict(model.mirror),
+            "candidate": msgspec.to_builtins(model.candidate),
+            "rollout": msgspec.to_builtins(last),
+            "versions": [self._describe_version(model, version, counts) for version in sorted(model.versions)],
+        }
+
+    def describe_mismatches(self, name: str) -> list[dict[str, Any]]:
+        """The last answers of a model on which the engines disagreed, as this process saw them; oldest first."""
+        return [
+            {
+                "at": seen.at,
+                "version": seen.version,
+                "answered_by": seen.answered_by,
+                "mirrored_to": seen.mirrored_to,
+                "problem": seen.problem,
+                "inputs": _plain(seen.inputs),
+                "answer": _plain(seen.answer),
+                "copy": _plain(seen.copy),
+            }
+            for seen in self._mirror.mismatches
+            if seen.model == name
+        ]
+
+    def _describe_version(
+        self, model: PublishedModel, version: int, counts: Mapping[tuple[str, int], Counts]
+    ) -> dict[str, Any]:
+        counted = counts.get((model.name, version), Counts())
+        return {
+            "version": version,
+            "engines": {engine.name: self._state(engine.name, model, version) for engine in self._keeper.engines},
+            "ledger": {"accepted": counted.accepted, "answered": counted.answered, "failed": counted.failed},
+        }
+
+    def _state(self, engine: str, model: PublishedModel, version: int) -> dict[str, str]:
+        states = self._keeper.observed.get(engine)
+        if states is None:
+            return {"state": "unknown", "reason": "the engine is down"}
+        seen = states.get((model.name, version))
+        if seen is not None:
+            return {"state": seen.state.value, "reason": seen.reason}
+        if problem := self._rollouts.problem_of(model.name, version):
+            return {"state": VersionState.ERROR.value, "reason": problem}
+        return {"state": "not loaded", "reason": ""}
+
+    def _counts(self) -> Mapping[tuple[str, int], Counts]:
+        """The ledger of all gateway processes that live."""
+        everywhere = [self._ledger.counts, *(report.counts for report in self._peers.others().values())]
+        keys = {key for counts in everywhere for key in counts}
+        return {key: total([counts[key] for counts in everywhere if key in counts]) for key in keys}
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Tensors as the Open Inference Protocol writes them."""
+    return {
+        name: {"datatype": DATATYPES[tensor.dtype], "shape": list(tensor.shape), "data": _numbers(tensor)}
+        for name, tensor in tensors.items()
+    }
+
+
+def _numbers(tensor: Tensor) -> list[Any]:
+    """JSON has no NaN and no infinities: they become null."""
+    values: list[Any] = tensor.ravel().tolist()
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]

@@ -1,0 +1,122 @@
+"""Several gateway processes behind one port: a parent that listens, and children that accept from its socket.
+
+The parent serves nobody itself. A child that dies is started again, after a pause when it dies young; children stop
+with the parent, even one killed with -9: they hold the other end of a pipe to it.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from gateway.metrics import MULTIPROCESS_VARIABLE
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SOCKET_VARIABLE = "TWINSERVE_INHERITED_SOCKET"
+LIFE_VARIABLE = "TWINSERVE_INHERITED_LIFE"
+BACKLOG = 2048
+_YOUNG_S = 10.0
+_PAUSE_S = 1.0
+_STOP_TIMEOUT_S = 40.0
+_WATCH_INTERVAL_S = 0.2
+
+
+@dataclass
+class _Child:
+    process: subprocess.Popen[bytes]
+    started_at: float
+
+
+def run_processes(settings: Settings) -> int:
+    """Serve with `settings.gateway_processes` processes until SIGTERM or SIGINT; returns the exit code.
+
+    Raises OSError when the port cannot be listened on.
+    """
+    stop_asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_asked.set())
+    with _listening(settings) as listener, _metrics_folder() as folder, _life() as life:
+        environment = {
+            **os.environ,
+            SOCKET_VARIABLE: str(listener.fileno()),
+            LIFE_VARIABLE: str(life),
+            MULTIPROCESS_VARIABLE: str(folder),
+            "TWINSERVE_GATEWAY_PROCESSES": "1",
+        }
+        inherited = (listener.fileno(), life)
+        children = [_start(environment, inherited) for _ in range(settings.gateway_processes)]
+        while not stop_asked.wait(_WATCH_INTERVAL_S):
+            for child in children:
+                code = child.process.poll()
+                if code is None:
+                    continue
+                log.error("gateway process %d ended with %d; it is started again", child.process.pid, code)
+                mark_process_dead(child.process.pid, str(folder))  # type: ignore[no-untyped-call]
+                if monotonic() - child.started_at < _YOUNG_S:
+                    stop_asked.wait(_PAUSE_S)
+                started = _start(environment, inherited)
+                child.process, child.started_at = started.process, started.started_at
+        _stop(children)
+    return 0
+
+
+def _start(environment: dict[str, str], inherited: tuple[int, ...]) -> _Child:
+    command = [sys.executable, "-m", "gateway"]
+    return _Child(subprocess.Popen(command, env=environment, pass_fds=inherited), monotonic())
+
+
+def _stop(children: list[_Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    deadline = monotonic() + _STOP_TIMEOUT_S
+    for child in children:
+        try:
+            child.process.wait(max(deadline - monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.http_port))
+        listener.listen(BACKLOG)
+        yield listener
+
+
+@contextlib.contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    """Where the processes keep their counts, for whichever of them is asked; gone with the parent."""
+    folder = Path(tempfile.mkdtemp(prefix="twinserve-metrics-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _life() -> Iterator[int]:
+    """The read end of a pipe that only the parent can write to: it ends when the parent does."""
+    read_end, write_end = os.pipe()
+    try:
+        yield read_end
+    finally:
+        os.close(write_end)
+        os.close(read_end)

@@ -1,0 +1,81 @@
+"""The platform's state as tables for people (`twinserve status`)."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_MEGABYTE = 1_000_000
+
+
+def print_processes(processes: list[dict[str, Any]]) -> None:
+    """The children of `twinserve up`."""
+    table = Table("process", "state", "pid", "uptime", "restarts", "last cause", box=None)
+    for child in processes:
+        uptime = str(timedelta(seconds=int(time.time() - child["started_at"])))
+        table.add_row(
+            child["name"], child["state"], str(child["pid"]), uptime, str(child["restarts"]), child["last_cause"] or ""
+        )
+    console = Console()
+    console.print(table)
+    console.print()
+
+
+def print_state(state: dict[str, Any]) -> None:
+    """Engines and models, as GET /admin/models tells them."""
+    console = Console()
+    engines = Table("engine", "implementation", "up", "memory", box=None)
+    for engine in state["engines"]:
+        memory = engine["memory_bytes"]
+        shown = f"{memory / _MEGABYTE:.0f} MB" if memory else ""
+        engines.add_row(engine["engine"], engine["implementation"], "yes" if engine["up"] else "NO", shown)
+    console.print(engines)
+    for model in state["models"]:
+        console.print()
+        _print_model(console, model, [engine["engine"] for engine in state["engines"]])
+    console.print()
+    console.print("ready" if state["ready"] else "NOT READY")
+
+
+def _print_model(console: Console, model: dict[str, Any], engines: list[str]) -> None:
+    table = Table(model["model"], *engines, "answered", "failed", "", box=None)
+    for version in model["versions"]:
+        states = [version["engines"][name] for name in engines]
+        counted = version["ledger"]
+        table.add_row(
+            f"version {version['version']}",
+            *(f"{s['state']} {s['reason']}".strip() for s in states),
+            str(counted["answered"]),
+            str(counted["failed"]),
+            _mark(model, version["version"]),
+        )
+    console.print(table)
+    routing = ", ".join(f"{name} {weight:g}" for name, weight in model["routing"].items())
+    mirror = ", ".join(f"{name} {share:.0%}" for name, share in model["mirror"].items())
+    console.print(f"routing: {routing}" + (f"; mirrored to {mirror}" if mirror else ""), highlight=False)
+    if model["rollout"]:
+        console.print(_rollout(model["rollout"]), highlight=False)
+
+
+def _mark(model: dict[str, Any], version: int) -> str:
+    candidate = model["candidate"]
+    if version == model["live"]:
+        return "live"
+    if candidate and version == candidate["version"]:
+        return f"candidate, answers {candidate['share']:.0%}"
+    return "kept" if version in model["kept"] else ""
+
+
+def _rollout(rollout: dict[str, Any]) -> str:
+    what = f"last {rollout['kind']}: {rollout['from_version']} to {rollout['version']}, {rollout['state']}"
+    if rollout["state"] == "running":
+        what += f", {rollout['phase']}"
+    phases = ", ".join(f"{name} {duration:.2f} s" for name, duration in rollout["phases"].items())
+    memory = ", ".join(
+        f"{engine} {before / _MEGABYTE:.0f} to {rollout['memory_after'].get(engine, 0) / _MEGABYTE:.0f} MB"
+        for engine, before in rollout["memory_before"].items()
+        if rollout["memory_after"]
+    )
+    return "; ".join(part for part in (what, phases, memory, rollout["reason"]) if part)
