@@ -80,7 +80,7 @@ def make_app(
     peers = DirectoryPeers(settings.repository)
     router = Router(tuple(engine.name for engine in engines))
     keeper = Keeper(engines, repository, peers, router, metrics, _keeper_limits(settings), ledger)
-    mirror = Mirror(metrics, MirrorLimits(atol=settings.golden_atol, rtol=settings.golden_rtol))
+    mirror = Mirror(ledger, metrics, MirrorLimits(atol=settings.golden_atol, rtol=settings.golden_rtol))
     inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
     memory = EngineMemory(settings.engine_memory_file)
     by_name = {engine.name: engine for engine in engines}

@@ -46,17 +46,33 @@ def _print_model(console: Console, model: dict[str, Any], engines: list[str]) ->
         counted = version["ledger"]
         table.add_row(
             f"version {version['version']}",
-            *(f"{s['state']} {s['reason']}".strip() for s in states),
+            *(seen["state"] for seen in states),
             str(counted["answered"]),
             str(counted["failed"]),
             _mark(model, version["version"]),
         )
     console.print(table)
+    for line in _reasons(model, engines):
+        console.print(line, highlight=False, soft_wrap=True)
     routing = ", ".join(f"{name} {weight:g}" for name, weight in model["routing"].items())
     mirror = ", ".join(f"{name} {share:.0%}" for name, share in model["mirror"].items())
     console.print(f"routing: {routing}" + (f"; mirrored to {mirror}" if mirror else ""), highlight=False)
     if model["rollout"]:
         console.print(_rollout(model["rollout"]), highlight=False)
+
+
+def _reasons(model: dict[str, Any], engines: list[str]) -> list[str]:
+    """Why versions are not well; once for both engines where it is the same."""
+    lines = []
+    for version in model["versions"]:
+        by_reason: dict[str, list[str]] = {}
+        for name in engines:
+            if reason := version["engines"][name]["reason"]:
+                by_reason.setdefault(reason, []).append(name)
+        for reason, names in by_reason.items():
+            where = "" if len(names) == len(engines) else f" on {names[0]}"
+            lines.append(f"version {version['version']}{where}: {reason}")
+    return lines
 
 
 def _mark(model: dict[str, Any], version: int) -> str:

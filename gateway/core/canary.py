@@ -2,7 +2,8 @@
 
 Rules: no judgement on few requests. Errors count by the difference of the two rates, so that what ails both versions
 is not the new one's fault. Slowness counts by how many answers took longer than the allowed multiple of the live
-version's 99th percentile: one in a hundred may, and chance is given three standard deviations.
+version's 99th percentile: one in a hundred may, and chance is given three standard deviations. Where answers were
+copied to the other engine, more than one disagreement in a hundred is one too many.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Judgement:
 def judge(candidate: Counts, live: Counts, limits: CanaryLimits) -> Judgement:
     """Compare the candidate's window with the live version's."""
     finished = candidate.finished
-    problem = _errors(candidate, live, limits) or _slowness(candidate, live, limits)
+    problem = _errors(candidate, live, limits) or _slowness(candidate, live, limits) or _disagreement(candidate)
     return Judgement(problem, finished >= limits.min_samples)
 
 
@@ -65,3 +66,9 @@ def _slowness(candidate: Counts, live: Counts, limits: CanaryLimits) -> str:
         f"{slow} of {answered} answers took longer than {limit_s * 1000:.1f} ms, which is {limits.max_p99_ratio:g} "
         f"times the live version's 99th percentile of {live_p99_s * 1000:.1f} ms; allowed is one in a hundred"
     )
+
+
+def _disagreement(candidate: Counts) -> str:
+    if candidate.mismatches < _FEWEST_BAD or candidate.mismatches <= 0.01 * candidate.copies:
+        return ""
+    return f"the engines disagreed on {candidate.mismatches} of {candidate.copies} copied answers"

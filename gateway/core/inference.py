@@ -84,7 +84,7 @@ class Inference:
         counts.add_latency(perf_counter() - started)
         self._events.answered(request.model, route.version)
         model = self._router.table.models.get(request.model)
-        if model is not None and model.mirror and (current := model.versions.get(route.version)) is not None:
+        if model is not None and (current := model.versions.get(route.version)) is not None:
             self._mirror.offer(model, current, request, answer)
         return answer
 

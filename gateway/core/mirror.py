@@ -2,7 +2,8 @@
 
 Rules: after the client's answer is complete, never before; the client is neither delayed nor told. Bounded, and the
 first thing that is dropped: a copy is made only while nothing waits for the engine that would get it. The shares are
-exact, not drawn. The last mismatches are kept with their inputs, for inspection.
+exact, not drawn. The last mismatches are kept with their inputs, for inspection. While a canary runs, a share of what
+its version answers is copied whatever the routing says: its engines must agree under real traffic too.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.core.counts import Ledger
 from gateway.core.errors import ServingError
 from gateway.core.leases import hold_all
 from gateway.core.messages import InferAnswer, InferRequest
@@ -29,7 +31,7 @@ MATCH, MISMATCH, ERROR, DROPPED = "match", "mismatch", "error", "dropped"
 
 @dataclass(frozen=True, slots=True)
 class MirrorLimits:
-    """Copies under way at once, seconds for one, mismatches kept, bytes of inputs kept of each; the tolerance.
+    """Copies under way at once, seconds for one, mismatches kept, bytes kept of each, a canary's share; the tolerance.
 
     Two outputs match when |a - b| <= atol + rtol * |a|, `a` being what the client got.
     """
@@ -38,6 +40,7 @@ class MirrorLimits:
     timeout_s: float = 10.0
     kept: int = 16
     kept_bytes: int = 256 * 1024
+    canary_share: float = 0.25
     atol: float = 1e-3
     rtol: float = 1e-3
 
@@ -60,10 +63,11 @@ class Mismatch:
 class Mirror:
     """Makes copies, and remembers what came of them."""
 
-    def __init__(self, events: Events, limits: MirrorLimits) -> None:
+    def __init__(self, ledger: Ledger, events: Events, limits: MirrorLimits) -> None:
+        self._ledger = ledger
         self._events = events
         self._limits = limits
-        self._due: dict[tuple[str, str], float] = {}
+        self._due: dict[tuple[str, int, str], float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._mismatches: deque[Mismatch] = deque(maxlen=limits.kept)
 
@@ -74,9 +78,12 @@ class Mirror:
 
     def offer(self, model: ModelRoute, route: VersionRoute, request: InferRequest, answer: InferAnswer) -> None:
         """Consider an answered request. Returns at once and never raises."""
-        for engine, share in model.mirror.items():
-            lane = route.lanes.get(engine)
-            if engine == answer.engine or lane is None or not self._is_due(model.name, engine, share):
+        is_canary = model.canary is not None and model.canary.version == route.version
+        if not model.mirror and not is_canary:
+            return
+        for engine, lane in route.lanes.items():
+            share = max(model.mirror.get(engine, 0.0), self._limits.canary_share if is_canary else 0.0)
+            if engine == answer.engine or not self._is_due((model.name, route.version, engine), share):
                 continue
             if len(self._tasks) >= self._limits.in_flight or lane.batcher.queued_rows:
                 self._events.mirrored(model.name, route.version, DROPPED, None)
@@ -91,9 +98,9 @@ class Mirror:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _is_due(self, model: str, engine: str, share: float) -> bool:
-        due = self._due.get((model, engine), 0.0) + share
-        self._due[model, engine] = due - 1 if due >= 1 else due
+    def _is_due(self, key: tuple[str, int, str], share: float) -> bool:
+        due = self._due.get(key, 0.0) + share
+        self._due[key] = due - 1 if due >= 1 else due
         return due >= 1
 
     async def _copy(self, lane: Lane, request: InferRequest, answer: InferAnswer) -> None:
@@ -108,6 +115,9 @@ class Mirror:
             return
         copy = {name: served.outputs[name] for name in answer.outputs if name in served.outputs}
         problem = find_difference(answer.outputs, copy, self._limits.atol, self._limits.rtol)
+        counts = self._ledger.of(answer.model, answer.version)
+        counts.copies += 1
+        counts.mismatches += bool(problem)
         result = MISMATCH if problem else MATCH
         self._events.mirrored(answer.model, answer.version, result, max_abs_diff(answer.outputs, copy))
         if problem:

@@ -34,6 +34,8 @@ CONNECT_TIMEOUT_S = 2.0
 REFUSAL_LIFETIME_S = 60.0
 # How long a version may take from registration to its first ready worker before it counts as failed.
 LOAD_TIMEOUT_S = 120.0
+# TorchServe starts a worker that dies again and again, after ever longer waits; this many deaths are no accident.
+LOADS_TRIED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class TorchServe:
         self._tokens: dict[str, str] = {}
         self._registered_at: dict[tuple[str, int], float] = {}
         self._refused: dict[tuple[str, int], tuple[float, str]] = {}
+        self._loading_pids: dict[tuple[str, int], set[int]] = {}
         self._longest_batch_s: dict[tuple[str, int], float] = {}
         self._last_batch_at: dict[tuple[str, int], float] = {}
 
@@ -126,9 +129,14 @@ class TorchServe:
     def _judge(self, model: str, version: int, description: _Description) -> Observed:
         now = asyncio.get_running_loop().time()
         since = self._registered_at.setdefault((model, version), now)
+        tried = self._loading_pids.setdefault((model, version), set())
+        tried.update(worker.pid for worker in description.workers if worker.pid > 0)
         if any(worker.status == "READY" for worker in description.workers):
+            tried.clear()
             self._registered_at[model, version] = now  # a worker that restarts later has all its time again
             return Observed(VersionState.READY)
+        if len(tried) > LOADS_TRIED:
+            return Observed(VersionState.ERROR, f"its worker died {len(tried) - 1} times while loading; see its log")
         if now - since > LOAD_TIMEOUT_S:
             return Observed(VersionState.ERROR, f"no worker became ready in {LOAD_TIMEOUT_S:g} s; see its log")
         return Observed(VersionState.LOADING)
@@ -184,7 +192,7 @@ class TorchServe:
         """For versions that no request holds and that are idle: TorchServe drops what it is asked meanwhile."""
         await self._manage("PUT", f"/models/{model}/{keep}/set-default")  # the default version cannot be removed
         for version in versions:
-            for known in (self._registered_at, self._longest_batch_s, self._last_batch_at):
+            for known in (self._registered_at, self._loading_pids, self._longest_batch_s, self._last_batch_at):
                 known.pop((model, version), None)
             status, answer = await self._manage("DELETE", f"/models/{model}/{version}")
             if status not in (200, 404):

@@ -51,7 +51,12 @@ class Gateway:
         self.ledger = Ledger()
         self.keeper = Keeper(engines, self.repository, self.peers, self.router, events, limits, self.ledger)
         self.inference = Inference(
-            self.router, self.ledger, events, self.keeper.doubt, Patience(patience_s), Mirror(events, MirrorLimits())
+            self.router,
+            self.ledger,
+            events,
+            self.keeper.doubt,
+            Patience(patience_s),
+            Mirror(self.ledger, events, MirrorLimits()),
         )
 
     def doubt(self, engine: str) -> None:

@@ -43,7 +43,7 @@ class Platform:
         ledger = Ledger()
         router = Router(tuple(self.engines))
         self.keeper = Keeper(self.engines.values(), self.repository, self.peers, router, events, LIMITS, ledger)
-        self.mirror = Mirror(events, MirrorLimits())
+        self.mirror = Mirror(ledger, events, MirrorLimits())
         self.inference = Inference(router, ledger, events, self.keeper.doubt, Patience(5), self.mirror)
         self.rollouts = Rollouts(
             Surroundings(
@@ -249,12 +249,12 @@ async def test_a_much_slower_version_is_refused(platform: Platform) -> None:
     assert platform.model.live == 2
 
 
-async def send(platform: Platform, stop: asyncio.Event) -> None:
+async def send(platform: Platform, stop: asyncio.Event, value: float = 1) -> None:
     number = 0
     while not stop.is_set():
         number += 1
         with suppress(ServingError):
-            await platform.inference.infer(dataclasses.replace(ask(), route_key=str(number)))
+            await platform.inference.infer(dataclasses.replace(ask(value=value), route_key=str(number)))
         await asyncio.sleep(0)
 
 
@@ -280,16 +280,7 @@ async def test_a_canary_that_fails_is_rolled_back_within_its_step(platform: Plat
     for engine in platform.engines.values():
         engine.answer = moody
     stop = asyncio.Event()
-
-    async def nines() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            with suppress(ServingError):
-                await platform.inference.infer(dataclasses.replace(ask(value=9), route_key=str(number)))
-            await asyncio.sleep(0)
-
-    clients = [asyncio.create_task(nines()) for _ in range(4)]
+    clients = [asyncio.create_task(send(platform, stop, value=9)) for _ in range(4)]
     record = await platform.promote(3, canary=(0.2, 1.0), hold_s=30)
     stop.set()
     await asyncio.gather(*clients)
@@ -298,6 +289,24 @@ async def test_a_canary_that_fails_is_rolled_back_within_its_step(platform: Plat
     assert "requests failed (100.0%)" in record.reason
     assert (platform.model.live, platform.model.candidate) == (2, None)
     platform.events.assert_balanced()
+
+
+async def test_a_canary_on_which_the_engines_disagree_is_rolled_back(platform: Platform) -> None:
+    """It answered its golden inputs well, and begins to answer wrongly under traffic, on one engine."""
+
+    def drifting(batch: EngineBatch) -> Mapping[str, Tensor]:
+        off = 1 if batch.version == 3 and batch.inputs["a"][0, 0] == 9 else 0
+        return {"sum": add(batch)["sum"] + off}
+
+    platform.engines["torchserve"].answer = drifting
+    stop = asyncio.Event()
+    clients = [asyncio.create_task(send(platform, stop, value=9)) for _ in range(4)]
+    record = await platform.promote(3, canary=(0.5, 1.0), hold_s=30)
+    stop.set()
+    await asyncio.gather(*clients)
+    assert record.state == "failed"
+    assert "the engines disagreed on" in record.reason
+    assert platform.model.live == 2
 
 
 async def test_rollback_is_one_write_and_goes_both_ways(platform: Platform) -> None:
