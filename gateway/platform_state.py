@@ -105,11 +105,12 @@ class PlatformState:
         states = self._keeper.observed.get(engine)
         if states is None:
             return {"state": "unknown", "reason": "the engine is down"}
+        is_wished = version in (model.live, *model.kept) or (model.candidate and model.candidate.version == version)
+        if not is_wished and (problem := self._rollouts.problem_of(model.name, version)):
+            return {"state": VersionState.ERROR.value, "reason": problem}
         seen = states.get((model.name, version))
         if seen is not None:
             return {"state": seen.state.value, "reason": seen.reason}
-        if problem := self._rollouts.problem_of(model.name, version):
-            return {"state": VersionState.ERROR.value, "reason": problem}
         return {"state": "not loaded", "reason": ""}
 
     def _counts(self) -> Mapping[tuple[str, int], Counts]:

@@ -49,6 +49,39 @@ def _forward(self, tensors):
 
 Handler._forward = _forward
 """
+ANSWERS_WRONGLY_LATER = """
+
+_sound_forward = Handler._forward
+_calls = 0
+
+
+def _forward(self, tensors):
+    global _calls
+    _calls += 1
+    outputs = _sound_forward(self, tensors)
+    if _calls <= CALLS:
+        return outputs
+    return {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in outputs.items()}
+
+
+Handler._forward = _forward
+"""
+RAISES_LATER = """
+
+_sound_forward = Handler._forward
+_calls = 0
+
+
+def _forward(self, tensors):
+    global _calls
+    _calls += 1
+    if _calls > CALLS:
+        raise RuntimeError("made to fail after a while")
+    return _sound_forward(self, tensors)
+
+
+Handler._forward = _forward
+"""
 SLEEPS = """
 
 _swift_handle = Handler.handle
@@ -95,6 +128,12 @@ def crash_on_load(
 def answers_wrongly(paths: ModelPaths, source: int, version: int) -> VersionPaths:
     """Under TorchServe every float of the answer is greater by 1; under TensorFlow Serving all is right."""
     return copy_version(paths, source, version, _append(ANSWERS_WRONGLY))
+
+
+def spoils_later(paths: ModelPaths, source: int, version: int, how: Literal["wrong", "raises"]) -> VersionPaths:
+    """Under TorchServe all is right for 60 batches, enough to be warmed; then answers are greater by 1, or none."""
+    code = ANSWERS_WRONGLY_LATER if how == "wrong" else RAISES_LATER
+    return copy_version(paths, source, version, _append(code.replace("CALLS", "60")))
 
 
 def slow(paths: ModelPaths, source: int, version: int, seconds: float) -> VersionPaths:

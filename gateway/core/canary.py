@@ -1,9 +1,10 @@
 """Whether a canary does worse than the live version beside it: a pure judgement on two windows of counts.
 
 Rules: no judgement on few requests. Errors count by the difference of the two rates, so that what ails both versions
-is not the new one's fault. Slowness counts by how many answers took longer than the allowed multiple of the live
-version's 99th percentile: one in a hundred may, and chance is given three standard deviations. Where answers were
-copied to the other engine, more than one disagreement in a hundred is one too many.
+is not the new one's fault; they count also where the other engine answered instead, which clients do not notice.
+Slowness counts by how many answers took longer than the allowed multiple of the live version's 99th percentile: one in
+a hundred may, and chance is given three standard deviations. Where answers were copied to the other engine, more than
+one disagreement in a hundred is one too many.
 """
 
 from dataclasses import dataclass
@@ -39,16 +40,16 @@ def judge(candidate: Counts, live: Counts, limits: CanaryLimits) -> Judgement:
 
 
 def _errors(candidate: Counts, live: Counts, limits: CanaryLimits) -> str:
-    if not candidate.finished or candidate.faults < _FEWEST_BAD:
+    if not candidate.finished or candidate.troubled < _FEWEST_BAD:
         return ""
-    live_rate = live.faults / live.finished if live.finished else 0.0
+    live_rate = live.troubled / live.finished if live.finished else 0.0
     allowed = (live_rate + limits.max_error_rate) * candidate.finished
-    if candidate.faults <= allowed + _CHANCE_DEVIATIONS * allowed**0.5:
+    if candidate.troubled <= allowed + _CHANCE_DEVIATIONS * allowed**0.5:
         return ""
-    rate = candidate.faults / candidate.finished
+    rate = candidate.troubled / candidate.finished
     return (
-        f"{candidate.faults} of {candidate.finished} requests failed ({rate:.1%}), of the live version's "
-        f"{live.faults} of {live.finished} ({live_rate:.1%}); allowed are {limits.max_error_rate:.1%} more"
+        f"{candidate.troubled} of {candidate.finished} requests failed ({rate:.1%}), of the live version's "
+        f"{live.troubled} of {live.finished} ({live_rate:.1%}); allowed are {limits.max_error_rate:.1%} more"
     )
 
 

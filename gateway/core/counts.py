@@ -16,7 +16,8 @@ _LOG_STEP = math.log(STEP)
 
 @dataclass(slots=True)
 class Counts:
-    """Requests of one version. `faults` are failures that are not the client's; `latency` counts answers by duration.
+    """Requests of one version. `faults` are failures that are not the client's, `rescued` those that one engine failed
+    and the other answered; `latency` counts answers by duration.
 
     `copies` are mirrored answers that were compared, `mismatches` those on which the engines disagreed.
     Bucket i of `latency` holds what took less than FINEST_S * STEP**(i+1) seconds and no less than the bucket before.
@@ -26,9 +27,15 @@ class Counts:
     answered: int = 0
     failed: int = 0
     faults: int = 0
+    rescued: int = 0
     copies: int = 0
     mismatches: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+
+    @property
+    def troubled(self) -> int:
+        """Requests that an engine failed, whether the client noticed or not."""
+        return self.faults + self.rescued
 
     @property
     def finished(self) -> int:
@@ -75,6 +82,7 @@ def _combine(parts: list[Counts], combine: Callable[[list[int]], int]) -> Counts
         answered=combine([part.answered for part in parts]),
         failed=combine([part.failed for part in parts]),
         faults=combine([part.faults for part in parts]),
+        rescued=combine([part.rescued for part in parts]),
         copies=combine([part.copies for part in parts]),
         mismatches=combine([part.mismatches for part in parts]),
         latency=[combine([part.latency[index] for part in parts]) for index in range(BUCKETS)],

@@ -128,16 +128,20 @@ class Inference:
         who = f"engine {request.engine} cannot" if request.engine else "no engine can"
         problem: ServingError = Unavailable(f"{who} answer for {request.model} version {route.version} now")
         problem.engine = request.engine or ""
+        has_failed = False
         for lane in lanes:
             if lane.batcher.is_abandoned:
                 continue
             try:
-                return await self._ask(lane, request, route, rows)
+                answer = await self._ask(lane, request, route, rows)
+                self._ledger.of(request.model, route.version).rescued += has_failed
+                return answer
             except ServingError as error:
                 error.engine = lane.engine
                 if isinstance(error, EngineRejected | DeadlineExceeded):
                     raise
                 problem = error
+                has_failed = not isinstance(error, Overloaded)
                 if isinstance(error, EngineUnreachable):
                     key = LaneKey(lane.engine, request.model, route.version)
                     self._doubt(key, not isinstance(error, VersionLost))

@@ -46,8 +46,9 @@ def test_both_engines_serve_versions_of_both_frameworks(
     manifests = {v: read_document(paths.version(v).manifest, Manifest) for v in (2, 3)}
     assert [m.weights and m.weights.training.framework for m in manifests.values()] == ["torch", "keras"]
     with running_platform(tmp_path, copy) as platform:
-        # Ready means the live version, 2; the others are loaded after it.
-        wait_until(lambda: is_loaded_everywhere(platform), 60, "all versions on both engines")
+        promoted = platform.run("promote", "mnist", "3")
+        assert promoted.returncode == 0, promoted.stderr
+        wait_until(lambda: is_loaded_everywhere(platform), 60, "both versions on both engines")
         for version, manifest in manifests.items():
             url = f"{platform.url}/v2/models/mnist/versions/{version}/infer"
             logits = {

@@ -49,6 +49,12 @@ def test_engines_that_disagree(copies: int, mismatches: int, is_bad: bool) -> No
     assert ("the engines disagreed" in judge(candidate, counts(1000), LIMITS).problem) is is_bad
 
 
+def test_what_the_other_engine_answered_instead_counts_as_an_error() -> None:
+    candidate = counts(100)
+    candidate.rescued = 50
+    assert "50 of 100 requests failed" in judge(candidate, counts(1000), LIMITS).problem
+
+
 def test_quantiles_are_at_most_a_tenth_too_long() -> None:
     measured = Counts()
     for milliseconds in range(1, 1001):
