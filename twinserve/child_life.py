@@ -2,7 +2,7 @@
 
 A child that never settles (ready for a while) is started again after ever longer waits, and left alone after too many
 failed starts in a row. One that had settled and died is started again almost at once. One that is up but has stopped
-answering is replaced.
+answering is replaced. One that was asked to stop, to be started afresh, is started as soon as it has ended.
 """
 
 import enum
@@ -14,6 +14,7 @@ class State(enum.Enum):
 
     STARTING = "starting"
     READY = "ready"
+    STOPPING = "stopping, to be started afresh"
     WAITING = "waiting to start again"
     GAVE_UP = "gave up"
 
@@ -25,6 +26,7 @@ class Move(enum.Enum):
     SETTLE = enum.auto()
     REPLACE = enum.auto()
     BURY = enum.auto()
+    RENEW = enum.auto()
     START = enum.auto()
 
 
@@ -38,6 +40,7 @@ class Limits:
     settled_s: float = 10.0
     start_timeout_s: float = 120.0
     silence_s: float = 10.0
+    stop_timeout_s: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def next_move(life: Life, seen: Seen, limits: Limits) -> Move:
         return Move.STAY
     if life.state is State.WAITING:
         return Move.START if age_s >= wait_s(life, limits) else Move.STAY
+    if life.state is State.STOPPING:
+        return Move.RENEW if seen.has_ended or age_s > limits.stop_timeout_s else Move.STAY
     if seen.has_ended:
         return Move.BURY
     if life.state is State.STARTING:
@@ -102,6 +107,18 @@ def buried(life: Life, now: float, answered_at: float | None, cause: str, limits
     failed = 0 if had_settled else life.failed_starts + 1
     state = State.GAVE_UP if failed >= limits.failed_starts else State.WAITING
     return replace(life, state=state, since=now, failed_starts=failed, last_cause=cause)
+
+
+def asked_to_stop(life: Life, now: float, cause: str) -> Life:
+    """It was asked to end, to be started afresh. Raises ValueError unless it was ready."""
+    _check(life, State.READY)
+    return replace(life, state=State.STOPPING, since=now, last_cause=cause)
+
+
+def stopped(life: Life, now: float) -> Life:
+    """It ended as it was asked to; it has not failed. Raises ValueError unless it was stopping."""
+    _check(life, State.STOPPING)
+    return replace(life, state=State.WAITING, since=now, failed_starts=0)
 
 
 def _check(life: Life, *expected: State) -> None:

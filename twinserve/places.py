@@ -38,6 +38,11 @@ class Places:
         return self.home / "up.json"
 
     @property
+    def memory(self) -> Path:
+        """How much memory each engine takes, for the gateway."""
+        return self.home / "memory.json"
+
+    @property
     def torchserve(self) -> Path:
         return self.home / "torchserve"
 

@@ -1,4 +1,4 @@
-"""Runs children together: starts them in parallel, starts them again when they die, replaces them when they hang.
+"""Runs children together: starts them in parallel, starts them again when they die, replaces those that hang.
 
 Rules: what to do next is decided in child_life; here it is done. Every child is stopped by its pid, whatever happens;
 the last started goes first (the gateway, so that it can drain). The lifeline sees to them if this process is killed.
@@ -18,10 +18,12 @@ from twinserve.child_life import (
     Move,
     Seen,
     State,
+    asked_to_stop,
     buried,
     next_move,
     settled,
     started,
+    stopped,
     wait_s,
 )
 from twinserve.diagnosis import likely_cause
@@ -121,6 +123,15 @@ class Supervisor:
             self._try_to(f"rotate the log of {child.name}", child.plan.log.rotate)
         return any(move is not Move.STAY for move in moves)
 
+    def replace(self, child: Supervised, cause: str) -> None:
+        """Ask a ready child to stop; `tend` starts it afresh once it has ended. Raises ValueError unless it is ready.
+
+        Returns at once. A child that does not end in time is killed. This is no failed start.
+        """
+        child.life = asked_to_stop(child.life, time.monotonic(), cause)
+        child.run.ask_to_stop()
+        self._report(f"{child.name} is stopped, to be started afresh: {cause}")
+
     def wait_stop(self, timeout_s: float) -> bool:
         """Whether a stop was asked for, waiting at most this long for it."""
         return self._stop_asked.wait(timeout_s)
@@ -163,6 +174,10 @@ class Supervisor:
             self._bury(child, _cause(child))
         elif move is Move.REPLACE:
             self._bury(child, "it hung: it did not answer its probe any more and was killed")
+        elif move is Move.RENEW:
+            self._end(child)
+            child.life = stopped(child.life, time.monotonic())
+            self._start_again(child, time.monotonic())
         return move
 
     def _start_again(self, child: Supervised, now: float) -> None:
@@ -175,8 +190,7 @@ class Supervisor:
 
     def _bury(self, child: Supervised, cause: str) -> None:
         words = _last_words(child, cause)
-        child.run.kill()  # also what is left of its group
-        self._lifeline.release(child.run.pid)
+        self._end(child)
         child.life = buried(child.life, time.monotonic(), child.run.answered_at, cause, self._limits)
         self._report(words)
         if child.life.state is State.GAVE_UP:
@@ -184,6 +198,10 @@ class Supervisor:
             self._report(f"{child.name}: left alone after {starts} failed starts in a row; mend the cause, start again")
         else:
             self._report(f"{child.name}: starting again in {wait_s(child.life, self._limits):g} s")
+
+    def _end(self, child: Supervised) -> None:
+        child.run.kill()  # also what is left of its group
+        self._lifeline.release(child.run.pid)
 
 
 def _cause(child: Supervised) -> str:

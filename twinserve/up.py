@@ -15,14 +15,19 @@ from contracts.addresses import LOOPBACK, Ports, variable
 from contracts.layout import TORCHSERVE_STORE
 from twinserve.child import ChildPlan
 from twinserve.child_life import Limits, State
+from twinserve.client import GatewayClient
+from twinserve.gateway_word import ask_gateway
 from twinserve.lifeline import Lifeline
 from twinserve.log_file import LogFile
-from twinserve.places import SHIPPED_MODEL, Places
+from twinserve.memory_guard import limits_from
+from twinserve.memory_watch import MemoryWatch
+from twinserve.places import SHIPPED_MODEL, Places, read_token
 from twinserve.probes import accepts_tcp, answers_http, answers_http_at_all, is_free
 from twinserve.publishing import PublishError, publish_versions
 from twinserve.supervisor import StartError, Supervised, Supervisor
 from twinserve.up_state import ProcessState, UpState, write_state
 
+ENGINES = ("torchserve", "tfserving")
 GATEWAY = "gateway"
 WATCH_INTERVAL_S = 0.2
 INTERRUPTED = 130
@@ -35,7 +40,11 @@ class CannotStart(Exception):
 
 
 def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
-    """Run the platform until SIGINT, SIGTERM or SIGHUP; returns the exit code. Raises CannotStart."""
+    """Run the platform until SIGINT, SIGTERM or SIGHUP; returns the exit code.
+
+    Raises CannotStart, ValueError (a bad memory limit), OSError.
+    """
+    memory_limits = limits_from(os.environ, ENGINES)
     stop_asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop_asked.set())
@@ -52,7 +61,11 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
             return INTERRUPTED
         try:
             with Lifeline() as lifeline, Supervisor(stop_asked, lifeline, say, Limits()) as supervisor:
-                code = _serve(supervisor, places, ports, timeout_s, say)
+                gateway = GatewayClient(_url(ports), read_token(os.environ))
+                with MemoryWatch(
+                    supervisor, ENGINES, places.memory, lambda: ask_gateway(gateway), memory_limits, say
+                ) as watch:
+                    code = _serve(supervisor, watch, places, ports, timeout_s, say)
                 say("stopping")
         finally:
             places.state.unlink(missing_ok=True)
@@ -60,7 +73,7 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
     return code
 
 
-def _serve(supervisor: Supervisor, places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
+def _serve(supervisor: Supervisor, watch: MemoryWatch, places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
     implementation = "tensorflow_model_server" if shutil.which("tensorflow_model_server") else "embedded"
     for plan in make_plans(places, ports, implementation):
         child = supervisor.start(plan)
@@ -76,7 +89,8 @@ def _serve(supervisor: Supervisor, places: Places, ports: Ports, timeout_s: floa
     for line in _welcome(ports, implementation):
         say(line)
     while not supervisor.wait_stop(WATCH_INTERVAL_S):
-        if supervisor.tend():
+        has_changed = supervisor.tend()
+        if watch.tend() or has_changed:
             write_state(places.state, _state(supervisor, ports, implementation))
         if any(child.name == GATEWAY and child.life.state is State.GAVE_UP for child in supervisor.children):
             return 1
@@ -96,6 +110,7 @@ def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[Child
         "TWINSERVE_ADMIN_TOKEN_FILE": str(places.token_file),
         "TWINSERVE_TORCHSERVE_KEY_FILE": str(places.torchserve / "key_file.json"),
         "TWINSERVE_TFSERVING_IMPLEMENTATION": implementation,
+        "TWINSERVE_ENGINE_MEMORY_FILE": str(places.memory),
     }
     return (
         ChildPlan(
@@ -170,7 +185,11 @@ def _state(supervisor: Supervisor, ports: Ports, implementation: str) -> UpState
         )
         for child in supervisor.children
     ]
-    return UpState(os.getpid(), f"http://{LOOPBACK}:{ports.http}", implementation, children)
+    return UpState(os.getpid(), _url(ports), implementation, children)
+
+
+def _url(ports: Ports) -> str:
+    return f"http://{LOOPBACK}:{ports.http}"
 
 
 def _ready(child: Supervised) -> str:
@@ -178,7 +197,7 @@ def _ready(child: Supervised) -> str:
 
 
 def _welcome(ports: Ports, implementation: str) -> list[str]:
-    url = f"http://{LOOPBACK}:{ports.http}"
+    url = _url(ports)
     rest = f"REST {LOOPBACK}:{ports.tfserving_rest}"
     return [
         "",

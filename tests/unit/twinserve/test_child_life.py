@@ -2,9 +2,30 @@
 
 import pytest
 
-from twinserve.child_life import Life, Limits, Move, Seen, State, buried, next_move, settled, started, wait_s
+from twinserve.child_life import (
+    Life,
+    Limits,
+    Move,
+    Seen,
+    State,
+    asked_to_stop,
+    buried,
+    next_move,
+    settled,
+    started,
+    stopped,
+    wait_s,
+)
 
-LIMITS = Limits(first_wait_s=1, longest_wait_s=10, failed_starts=3, settled_s=10, start_timeout_s=100, silence_s=5)
+LIMITS = Limits(
+    first_wait_s=1,
+    longest_wait_s=10,
+    failed_starts=3,
+    settled_s=10,
+    start_timeout_s=100,
+    silence_s=5,
+    stop_timeout_s=20,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +40,9 @@ LIMITS = Limits(first_wait_s=1, longest_wait_s=10, failed_starts=3, settled_s=10
         (State.READY, Seen(4, False, None), Move.STAY, "its probe has just begun"),
         (State.READY, Seen(6, False, None), Move.REPLACE, "its probe never answered"),
         (State.READY, Seen(50, True, 50), Move.BURY, "it died"),
+        (State.STOPPING, Seen(19, False, 0), Move.STAY, "it has time to end, and need not answer"),
+        (State.STOPPING, Seen(1, True, 0), Move.RENEW, "it ended as it was asked to"),
+        (State.STOPPING, Seen(21, False, 21), Move.RENEW, "it does not end"),
         (State.WAITING, Seen(0.5, True, None), Move.STAY, "not yet"),
         (State.WAITING, Seen(1, True, None), Move.START, "now"),
         (State.GAVE_UP, Seen(1000, True, None), Move.STAY, "never again"),
@@ -55,6 +79,12 @@ def test_one_that_hangs_after_its_first_answer_has_not_settled() -> None:
     assert life.state is State.GAVE_UP
 
 
+def test_one_that_was_asked_to_stop_has_not_failed() -> None:
+    ready = Life(State.READY, since=0, failed_starts=2, restarts=2)
+    life = started(stopped(asked_to_stop(ready, 5, "too big"), 6), 7)
+    assert life == Life(State.STARTING, since=7, failed_starts=0, restarts=3, last_cause="too big")
+
+
 def test_the_wait_has_a_ceiling() -> None:
     assert wait_s(Life(State.WAITING, 0, failed_starts=50), LIMITS) == 10
 
@@ -67,3 +97,7 @@ def test_illegal_moves_raise() -> None:
         settled(ready, 1)
     with pytest.raises(ValueError, match="illegal move"):
         buried(gave_up, 1, None, "again", LIMITS)
+    with pytest.raises(ValueError, match="illegal move"):
+        asked_to_stop(Life(State.STARTING, 0), 1, "too big")
+    with pytest.raises(ValueError, match="illegal move"):
+        stopped(ready, 1)

@@ -1,4 +1,4 @@
-"""Children that are tiny Python programs: ready or dead, last words, started again, stopped by pid."""
+"""Children that are tiny Python programs: ready or dead, last words, started again, replaced, stopped by pid."""
 
 import os
 import signal
@@ -26,7 +26,15 @@ PARENT = (
     "print(worker.pid, flush=True)\n"
     "signal.pause()"
 )
-IMPATIENT = Limits(first_wait_s=0.01, longest_wait_s=0.02, failed_starts=3, settled_s=0, silence_s=0.3)
+IMPATIENT = Limits(
+    first_wait_s=0.01, longest_wait_s=0.02, failed_starts=3, settled_s=0, silence_s=0.3, stop_timeout_s=0.5
+)
+POLITE = (
+    "import signal, sys\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (print('goodbye', flush=True), sys.exit(0)))\n"
+    "print('hello', flush=True)\n"
+    "while True: signal.pause()"
+)
 
 Probe = Callable[[], bool]
 
@@ -127,6 +135,46 @@ def test_a_hung_child_is_replaced(tmp_path: Path, watched: Watched) -> None:
     watched.tend_until(lambda: child.run.pid != hung, "it is replaced")
     assert not psutil.pid_exists(hung)
     assert any("engine is replaced: it hung" in line for line in watched.said)
+
+
+def test_a_child_that_is_replaced_ends_by_itself_and_starts_afresh(tmp_path: Path, watched: Watched) -> None:
+    child = watched.supervisor.start(plan(tmp_path, "engine", POLITE))
+    watched.supervisor.wait_ready(30, lambda *_: None)
+    wait_until(lambda: child.run.log_tail() == ["hello"], 10, "it to listen")
+    old, failed = child.run, child.life.failed_starts
+    watched.supervisor.replace(child, "it grew")
+    assert child.life.state is State.STOPPING
+    watched.tend_until(lambda: child.life.state is State.READY, "its successor is up")
+    assert old.exit_code == 0, "nobody killed it"
+    assert child.run.pid != old.pid
+    assert (child.life.restarts, child.life.failed_starts, child.life.last_cause) == (1, failed, "it grew")
+    assert "goodbye" in child.plan.log.path.read_text()
+
+
+def test_a_replaced_child_that_does_not_listen_is_killed_and_holds_nobody_up(
+    tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinserve.supervisor.STOP_TIMEOUT_S", 0.2)
+    deaf = watched.supervisor.start(plan(tmp_path, "deaf", STUBBORN))
+    other = watched.supervisor.start(plan(tmp_path, "other", SLEEPER))
+    watched.supervisor.wait_ready(30, lambda *_: None)
+    wait_until(lambda: deaf.run.log_tail() == ["deaf"], 10, "it to be deaf")
+    old, killed = deaf.run.pid, other.run.pid
+    watched.supervisor.replace(deaf, "it grew")
+    os.kill(killed, signal.SIGKILL)
+    watched.tend_until(lambda: other.run.pid != killed, "the other is started again")
+    assert deaf.life.state is State.STOPPING, "meanwhile it still has time"
+    watched.tend_until(lambda: deaf.life.restarts == 1 and deaf.life.state is State.READY, "its successor is up")
+    assert not psutil.pid_exists(old)
+    assert deaf.life.last_cause == "it grew"
+    watched.supervisor.stop()  # the successor is as deaf
+
+
+def test_only_a_ready_child_is_replaced(tmp_path: Path, watched: Watched) -> None:
+    child = watched.supervisor.start(plan(tmp_path, "engine", SLEEPER))
+    with pytest.raises(ValueError, match="illegal move"):
+        watched.supervisor.replace(child, "it grew")
+    assert child.run.exit_code is None
 
 
 def test_workers_of_a_dead_child_go_with_it(tmp_path: Path, watched: Watched) -> None:
