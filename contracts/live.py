@@ -107,8 +107,9 @@ def read_rollouts(paths: ModelPaths) -> tuple[Rollout, ...]:
 def record_rollout(paths: ModelPaths, rollout: Rollout) -> None:
     """Add a rollout, or renew the one of the same id. Raises OSError, contracts.manifest.BadDocument."""
     with _alone(paths):
-        others = [known for known in read_rollouts(paths) if known.id != rollout.id]
-        write_atomic(paths.rollouts, encode_document((*others, rollout)[-KEPT_ROLLOUTS:]))
+        known = {recorded.id: recorded for recorded in read_rollouts(paths)}
+        known[rollout.id] = rollout  # one that is known keeps its place
+        write_atomic(paths.rollouts, encode_document(tuple(known.values())[-KEPT_ROLLOUTS:]))
 
 
 @contextmanager

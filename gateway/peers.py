@@ -1,10 +1,12 @@
 """The gateway processes on one repository, by files in its folder `.gateways`.
 
 Each process holds a lock on `<name>.lock` for as long as it lives, so that the kernel tells when it is dead, and keeps
-`<name>.json` at what it uses and has counted. One of them leads: the holder of the lock on `leader`.
+`<name>.json` at what it uses and has counted. What one of them has to see to, an engine or the rollouts of the dead, is
+seen to by the holder of a lock on a file named for it.
 """
 
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -38,13 +40,13 @@ class DirectoryPeers:
     """Implements gateway.core.ports.Peers. Made once a process; raises OSError when the folder cannot be written."""
 
     def __init__(self, repository: Path) -> None:
-        host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())
-        self._name = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())
+        self._name = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
         self._folder = repository / GATEWAYS
         self._folder.mkdir(parents=True, exist_ok=True)
         self._life = self._path(self._name, "lock").open("w")
         fcntl.flock(self._life, fcntl.LOCK_EX)
-        self._lead: IO[str] | None = None
+        self._leads: dict[str, IO[str]] = {}
         self._told: tuple[Using, Mapping[str, int]] | None = None
         self._told_at = 0.0
 
@@ -53,17 +55,22 @@ class DirectoryPeers:
         """See gateway.core.ports.Peers."""
         return self._name
 
-    def lead(self) -> bool:
+    def lead(self, what: str) -> bool:
         """See gateway.core.ports.Peers."""
-        if self._lead is None:
-            lock = (self._folder / "leader").open("w")
+        if what not in self._leads:
+            lock = (self._folder / f"leader-{self._digest(what)}").open("w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 lock.close()
                 return False
-            self._lead = lock
+            self._leads[what] = lock
         return True
+
+    def _digest(self, what: str) -> str:
+        """A name for a file. What is at a loopback address is another thing on every host."""
+        is_here = re.search(r"\b127\.|localhost|\[?::1\]?", what)
+        return hashlib.sha256(f"{self._host if is_here else ''}/{what}".encode()).hexdigest()[:16]
 
     def tell(self, report: PeerReport) -> None:
         """See gateway.core.ports.Peers."""
@@ -94,8 +101,9 @@ class DirectoryPeers:
         for kind in ("json", "new", "lock"):
             self._path(self._name, kind).unlink(missing_ok=True)
         self._life.close()
-        if self._lead is not None:
-            self._lead.close()
+        for lock in self._leads.values():
+            lock.close()
+        self._leads.clear()
 
     def _names(self) -> Iterator[str]:
         try:

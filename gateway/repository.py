@@ -93,11 +93,14 @@ class DirectoryRepository:
         if known is None:
             raise NotFound(f"unknown model {model!r}")
 
+        paths = ModelPaths(self._root, model)
+
         def replace(now: live.Live) -> live.Live:
+            _remove_half_written(paths)
             return _to_live(change(_from_live(model, now, known.versions)))
 
         try:
-            await asyncio.to_thread(live.change_live, ModelPaths(self._root, model), replace)
+            await asyncio.to_thread(live.change_live, paths, replace)
         except (OSError, BadDocument) as error:
             raise RepositoryFailed(f"{model}'s live.json cannot be changed: {error}") from error
 
@@ -126,6 +129,13 @@ class DirectoryRepository:
         if self._reported.get(path) != problem:
             self._reported[path] = problem
             log.error("%s is not servable: %s", path, problem)
+
+
+def _remove_half_written(paths: ModelPaths) -> None:
+    """For the holder of the model's change lock: whoever staged these files was killed before it could rename them."""
+    for path in (paths.live, paths.rollouts):
+        for staged in paths.root.glob(f".{path.name}.*"):
+            staged.unlink(missing_ok=True)
 
 
 def _from_live(name: str, now: live.Live, versions: Mapping[int, PublishedVersion]) -> PublishedModel:

@@ -217,7 +217,7 @@ class Keeper:
     async def _bring_up_to_date(self, engine: Engine) -> States:
         """Tell the engine what to hold, if that is this process's part; returns what it says it holds."""
         observed = await engine.observe(frozenset(self._models))
-        if not self._peers.lead():
+        if not self._peers.lead(f"{engine.name} at {engine.address}"):
             return observed
         # The repository was read before: what a peer begins to use from now on is resident by a later reading.
         in_use = self._lanes.held(engine.name).union(

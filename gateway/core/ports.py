@@ -44,6 +44,10 @@ class Engine(Protocol):
     def implementation(self) -> str:
         """What answers as this engine: `torchserve`, `tensorflow_model_server` or `embedded`."""
 
+    @property
+    def address(self) -> str:
+        """Where it is; two gateways that mean the same server say the same."""
+
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """Return the outputs by name.
 
@@ -108,8 +112,8 @@ class Peers(Protocol):
     def name(self) -> str:
         """This process, as others see it."""
 
-    def lead(self) -> bool:
-        """Whether this process is the one that tells the engines what to hold; one at a time is."""
+    def lead(self, what: str) -> bool:
+        """Whether this process is the one that sees to `what`; of all of them one at a time is."""
 
     def tell(self, report: PeerReport) -> None:
         """Let the others know what this process uses, before it does, and what it has counted. Raises nothing."""

@@ -27,6 +27,8 @@ from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 log = logging.getLogger(__name__)
 
 _TEND_INTERVAL_S = 1.0
+_MEASURED_IN_S = 5.0
+_MEMORY_POLL_S = 0.25
 
 
 class Rollouts:
@@ -35,12 +37,13 @@ class Rollouts:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._notes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """End what dead gateway processes left behind, until cancelled; then end what runs here."""
         try:
             while True:
-                if self._around.peers.lead():
+                if self._around.peers.lead("rollouts"):
                     for model in tuple(self._around.keeper.models.values()):
                         try:
                             await self._tend(model)
@@ -48,9 +51,10 @@ class Rollouts:
                             log.error("%s: what a dead gateway left is not cleaned up: %s", model.name, error.message)
                 await asyncio.sleep(_TEND_INTERVAL_S)
         finally:
-            for task in self._tasks.values():
+            tasks = (*self._tasks.values(), *self._notes)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def last(self, model: str) -> Rollout | None:
         """The rollout under way, or the last one."""
@@ -204,10 +208,23 @@ class Rollouts:
             log.exception("a bug ended a rollout of %s", model)
             await self._end_failed(model, promotion.record, "internal error; see the gateway's log")
         else:
-            memory = self._around.read_memory()
-            done = replace(promotion.record, state="done", phase="", memory_after=memory, ended_at=time.time())
+            done = replace(promotion.record, state="done", phase="", ended_at=time.time())
             await self._around.repository.record(model, done)
+            note = asyncio.get_running_loop().create_task(self._note_memory(model, done))
+            self._notes.add(note)
+            note.add_done_callback(self._notes.discard)
             log.info("%s: version %d is live (%s)", model, done.version, dict(done.phases))
+
+    async def _note_memory(self, model: str, done: Rollout) -> None:
+        """Record what the engines take after a swap: not before it was measured anew, and then nobody has to wait."""
+        at_end = self._around.read_memory()
+        deadline = time.monotonic() + _MEASURED_IN_S
+        while (memory := self._around.read_memory()) == at_end and time.monotonic() < deadline:
+            await asyncio.sleep(_MEMORY_POLL_S)
+        try:
+            await self._around.repository.record(model, replace(done, memory_after=memory))
+        except ServingError as error:
+            log.error("%s: memory after the swap is not recorded: %s", model, error.message)
 
     async def _end_failed(self, model: str, record: Rollout, reason: str) -> None:
         log.warning("%s: the rollout of version %d failed: %s", model, record.version, reason)
@@ -241,13 +258,18 @@ class Rollouts:
         last = self.last(model.name)
         if last is None or last.state != "running" or last.id in self._tasks or self._is_alive(last.owner):
             return
-        if self._around.keeper.models[model.name].candidate is not None:
+        # Read after its owner was seen dead: it may have gone live since `model` was read.
+        self._around.keeper.look_at_repository()
+        now = self._around.keeper.models.get(model.name)
+        if now is None or now.candidate is not None:
             return
-        if model.live == last.version:
+        if now.live == last.version:
             ended = replace(last, state="done", phase="", ended_at=time.time())
         else:
             ended = replace(last, state="failed", reason="the gateway that ran it died", ended_at=time.time())
         await self._around.repository.record(model.name, ended)
+        # Changes nothing, but every change removes what was half written by the dead.
+        await self._around.repository.change(model.name, lambda now: now)
 
     def _is_owned(self, candidate: CandidateVersion) -> bool:
         if candidate.owner == self._around.peers.name:

@@ -21,6 +21,7 @@ class FakeEngine:
 
     def __init__(self, name: str, answer: Answer) -> None:
         self.name = name
+        self.address = f"nowhere/{name}"
         self.batches: list[EngineBatch] = []
         self.asked = asyncio.Event()
         self.is_reachable = True

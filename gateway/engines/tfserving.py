@@ -84,6 +84,7 @@ class TfServing:
 
     def __init__(self, address: TfServingAddress) -> None:
         self.implementation = address.implementation
+        self.address = address.target
         self._repository = address.repository
         self._messages = load_messages()
         self._channel = grpc.aio.insecure_channel(address.target, options=_OPTIONS)

@@ -81,6 +81,11 @@ class TorchServe:
         self._longest_batch_s: dict[tuple[str, int], float] = {}
         self._last_batch_at: dict[tuple[str, int], float] = {}
 
+    @property
+    def address(self) -> str:
+        """See gateway.core.ports.Engine."""
+        return self._address.management_url
+
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
         body = safetensors.save({name: np.ascontiguousarray(tensor) for name, tensor in batch.inputs.items()})

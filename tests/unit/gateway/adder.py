@@ -98,7 +98,7 @@ class MemoryPeers:
         self.reports: dict[str, PeerReport] = {}
         self.told: Using = {}
 
-    def lead(self) -> bool:
+    def lead(self, what: str) -> bool:
         return self.is_leader
 
     def tell(self, report: PeerReport) -> None:

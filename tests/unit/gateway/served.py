@@ -78,7 +78,12 @@ def serving(tmp_path: Path) -> Iterator[Served]:
     (tmp_path / "pictures" / "live.json").write_text('{"live": 1}')
     engines = {name: FakeEngine(name, answer) for name in ("torchserve", "tfserving")}
     settings = Settings(
-        repository=tmp_path, admin_token=TOKEN, body_limit_bytes=BODY_LIMIT, probe_interval_s=0.01, default_timeout_s=5
+        repository=tmp_path,
+        admin_token=TOKEN,
+        body_limit_bytes=BODY_LIMIT,
+        probe_interval_s=0.01,
+        default_timeout_s=5,
+        patience_s=0.2,
     )
     app = make_app(settings, tuple(engines.values()), stop=lambda: None)
     with TestClient(app, raise_server_exceptions=False) as client:

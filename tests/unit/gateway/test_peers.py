@@ -21,7 +21,7 @@ from pathlib import Path
 from gateway.core.ports import PeerReport
 from gateway.peers import DirectoryPeers
 peers = DirectoryPeers(Path(sys.argv[1]))
-peers.lead()
+peers.lead("this")
 peers.tell(PeerReport({"torchserve": frozenset({("adder", 7)})}, {}, {}))
 print(peers.name, flush=True)
 sys.stdin.read()
@@ -50,12 +50,13 @@ def test_others_see_what_is_told(tmp_path: Path, peers: DirectoryPeers) -> None:
 
 
 def test_one_leads_until_it_leaves(tmp_path: Path, peers: DirectoryPeers) -> None:
-    assert peers.lead()
-    assert peers.lead()
+    assert peers.lead("this")
+    assert peers.lead("this")
     with closing(DirectoryPeers(tmp_path)) as other:
-        assert not other.lead()
+        assert not other.lead("this")
+        assert other.lead("something else")
         peers.close()
-        assert other.lead()
+        assert other.lead("this")
 
 
 def test_a_killed_process_is_no_peer_any_more_and_leaves_its_lead(tmp_path: Path, peers: DirectoryPeers) -> None:
@@ -64,11 +65,11 @@ def test_a_killed_process_is_no_peer_any_more_and_leaves_its_lead(tmp_path: Path
         assert process.stdout
         name = process.stdout.readline().strip()
         assert peers.others()[name].using == {"torchserve": frozenset({("adder", 7)})}
-        assert not peers.lead()
+        assert not peers.lead("this")
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     wait_until(lambda: name not in peers.others(), 5, "the kernel gave its lock back")
-    assert peers.lead()
+    assert peers.lead("this")
     assert not list((tmp_path / ".gateways").glob(f"{name}.*")), "it is cleaned up after"
 
 

@@ -151,3 +151,15 @@ def test_what_is_published_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         publish_directory(staged, tmp_path / "adder" / "1")
     assert staged.exists()
+
+
+async def test_a_change_removes_what_a_killed_process_had_half_written(tmp_path: Path) -> None:
+    paths = publish(tmp_path, 1)
+    write_live(paths, Live(live=1))
+    for name in (".live.json.0badcafe", ".rollouts.json.0badcafe", ".staging-2-0badcafe"):
+        (paths.root / name).write_text("{")
+    repository = DirectoryRepository(tmp_path)
+    repository.scan()
+    await repository.change("adder", lambda now: now)
+    left = {path.name for path in paths.root.iterdir()}
+    assert left == {"1", "live.json", ".change.lock", ".staging-2-0badcafe"}  # publishing's own is publishing's to end

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -40,15 +40,14 @@ class Platform:
         self.repository.golden = GOLDEN
         self.peers = MemoryPeers()
         self.events = events
+        self.memory = {"tfserving": 7}
         ledger = Ledger()
         router = Router(tuple(self.engines))
         self.keeper = Keeper(self.engines.values(), self.repository, self.peers, router, events, LIMITS, ledger)
         self.mirror = Mirror(ledger, events, MirrorLimits())
         self.inference = Inference(router, ledger, events, self.keeper.doubt, Patience(5), self.mirror)
         self.rollouts = Rollouts(
-            Surroundings(
-                self.engines, self.repository, self.keeper, self.peers, ledger, events, lambda: {"tfserving": 7}
-            )
+            Surroundings(self.engines, self.repository, self.keeper, self.peers, ledger, events, lambda: self.memory)
         )
 
     @property
@@ -107,12 +106,19 @@ async def test_a_promote_loads_warms_flips_and_keeps_the_one_before(platform: Pl
     record = await platform.promote(3)
     assert (record.state, record.reason, record.from_version) == ("done", "", 2)
     assert list(record.phases) == ["load", "warm", "compare", "flip"]
-    assert record.memory_before == record.memory_after == {"tfserving": 7}
+    assert record.memory_before == {"tfserving": 7}
     assert (platform.model.live, platform.model.previous, platform.model.kept) == (3, 2, (2,))
     assert platform.model.candidate is None
     assert (await platform.inference.infer(ask())).version == 3
     await until(lambda: platform.events.counts["phase flip"] == 1, "the phases are counted")
     assert await platform.held("torchserve") <= {1, 2, 3}
+
+
+async def test_memory_after_a_swap_is_what_was_measured_after_it(platform: Platform) -> None:
+    record = await platform.promote(3)
+    assert record.memory_after == {}
+    platform.memory = {"tfserving": 9}
+    await until(lambda: platform.repository.recorded[record.id].memory_after == {"tfserving": 9}, "it is noted")
 
 
 async def test_with_keep_0_the_one_before_is_unloaded_once_its_last_request_is_answered(platform: Platform) -> None:
@@ -355,6 +361,38 @@ async def test_what_a_dead_gateway_left_is_cleaned_up(platform: Platform) -> Non
 
     await platform.repository.record("adder", Rollout("r2", "promote", 2, 1, "dead-1", started_at=0.0, phase="drain"))
     await until(lambda: platform.repository.recorded["r2"].state == "done", "it went live before")
+
+
+async def test_what_a_dead_gateway_flipped_with_its_last_breath_is_done(platform: Platform) -> None:
+    """The leader has read the candidate; before it withdraws it, the owner, dead by now, had made it live."""
+    candidate = CandidateVersion(3, "r1", "dead-1", expires_at=2e12)
+    withdraw = platform.repository.change
+
+    async def flip_before(model: str, change: Callable[[PublishedModel], PublishedModel]) -> None:
+        platform.repository.models = (dataclasses.replace(platform.model, live=3, previous=2, candidate=None),)
+        await withdraw(model, change)
+
+    platform.repository.change = flip_before  # type: ignore[method-assign]
+    await platform.repository.record("adder", Rollout("r1", "promote", 3, 2, "dead-1", started_at=0.0, phase="flip"))
+    platform.repository.models = (dataclasses.replace(platform.model, candidate=candidate),)
+    await until(lambda: platform.repository.recorded["r1"].state != "running", "it is ended")
+    assert (platform.repository.recorded["r1"].state, platform.model.live) == ("done", 3)
+
+
+async def test_after_a_dead_gateway_the_repository_is_changed_once_which_removes_what_it_half_wrote(
+    platform: Platform,
+) -> None:
+    changed = asyncio.Event()
+    really = platform.repository.change
+
+    async def seen(model: str, change: Callable[[PublishedModel], PublishedModel]) -> None:
+        await really(model, change)
+        changed.set()
+
+    platform.repository.change = seen  # type: ignore[method-assign]
+    await platform.repository.record("adder", Rollout("r1", "promote", 2, 1, "dead-1", started_at=0.0, phase="drain"))
+    await asyncio.wait_for(changed.wait(), 5)
+    assert platform.repository.recorded["r1"].state == "done"
 
 
 async def test_a_living_gateways_rollout_is_left_alone_until_its_claim_runs_out(platform: Platform) -> None:
