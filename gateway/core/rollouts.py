@@ -27,7 +27,7 @@ from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 log = logging.getLogger(__name__)
 
 _TEND_INTERVAL_S = 1.0
-_MEASURED_IN_S = 5.0
+_MEMORY_POLLS = 20
 _MEMORY_POLL_S = 0.25
 
 
@@ -218,9 +218,12 @@ class Rollouts:
     async def _note_memory(self, model: str, done: Rollout) -> None:
         """Record what the engines take after a swap: not before it was measured anew, and then nobody has to wait."""
         at_end = self._around.read_memory()
-        deadline = time.monotonic() + _MEASURED_IN_S
-        while (memory := self._around.read_memory()) == at_end and time.monotonic() < deadline:
+        memory = at_end
+        for _ in range(_MEMORY_POLLS):
             await asyncio.sleep(_MEMORY_POLL_S)
+            memory = self._around.read_memory()
+            if memory != at_end:
+                break
         try:
             await self._around.repository.record(model, replace(done, memory_after=memory))
         except ServingError as error:
