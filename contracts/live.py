@@ -14,7 +14,7 @@ import msgspec
 
 from contracts.atomic import write_atomic
 from contracts.layout import ModelPaths
-from contracts.manifest import encode_document, read_document
+from contracts.manifest import BadDocument, encode_document, read_document
 
 KEPT_ROLLOUTS = 20
 
@@ -105,9 +105,13 @@ def read_rollouts(paths: ModelPaths) -> tuple[Rollout, ...]:
 
 
 def record_rollout(paths: ModelPaths, rollout: Rollout) -> None:
-    """Add a rollout, or renew the one of the same id. Raises OSError, contracts.manifest.BadDocument."""
+    """Add a rollout, or renew the one of the same id. A file that is none is set aside. Raises OSError."""
     with _alone(paths):
-        known = {recorded.id: recorded for recorded in read_rollouts(paths)}
+        try:
+            known = {recorded.id: recorded for recorded in read_rollouts(paths)}
+        except BadDocument:
+            paths.rollouts.replace(paths.rollouts.with_suffix(".bad"))  # no record of old swaps is worth a new one
+            known = {}
         known[rollout.id] = rollout  # one that is known keeps its place
         write_atomic(paths.rollouts, encode_document(tuple(known.values())[-KEPT_ROLLOUTS:]))
 

@@ -31,7 +31,13 @@ async def serve(settings: Settings) -> int:
     app = make_app(settings, make_engines(settings), stop, JOIN_TIMEOUT_S if life else 0.0)
     server = make_server(app, settings)
     if life:
-        asyncio.get_running_loop().add_reader(int(life), stop)  # readable once the parent is gone
+        loop, pipe = asyncio.get_running_loop(), int(life)
+
+        def parent_gone() -> None:
+            loop.remove_reader(pipe)
+            stop()
+
+        loop.add_reader(pipe, parent_gone)  # readable once the parent is gone
     inherited = os.environ.get(SOCKET_VARIABLE)
     await server.serve(sockets=[socket.socket(fileno=int(inherited))] if inherited else None)
     return 1 if gave_up or not server.started else 0
@@ -46,8 +52,15 @@ def main() -> int:
     except (ValueError, OSError) as error:  # pydantic's ValidationError is a ValueError
         sys.stderr.write(f"the gateway's settings (TWINSERVE_… variables) are wrong: {error}\n")
         return 2
-    if settings.gateway_processes > 1:
-        return run_processes(settings)
+    try:
+        return run_processes(settings) if settings.gateway_processes > 1 else run_one(settings)
+    except OSError as error:
+        sys.stderr.write(f"the gateway cannot run here: {error}\n")
+        return 2
+
+
+def run_one(settings: Settings) -> int:
+    """Serve in this process; returns the exit code. Raises OSError."""
     # uvicorn drains on these and then raises them once more; being asked to stop is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version as installed_version
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import admin
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.counts import Ledger
-from gateway.core.errors import ServingError
+from gateway.core.errors import InvalidRequest, ServingError
 from gateway.core.inference import Inference, Patience
 from gateway.core.keeper import Keeper, KeeperLimits
 from gateway.core.mirror import Mirror, MirrorLimits
@@ -163,6 +164,11 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ServingError)
     async def serving_error(_: Request, error: ServingError) -> Response:
         return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def parameter_error(_: Request, error: RequestValidationError) -> Response:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return error_response(InvalidRequest(problems))
 
     @app.exception_handler(HTTPException)
     async def routing_error(request: Request, error: HTTPException) -> Response:

@@ -43,12 +43,20 @@ class DirectoryPeers:
         self._host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())
         self._name = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
         self._folder = repository / GATEWAYS
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._life = self._path(self._name, "lock").open("w")
-        fcntl.flock(self._life, fcntl.LOCK_EX)
         self._leads: dict[str, IO[str]] = {}
+        self._known: dict[str, PeerReport] = {}
+        self._life = self._join()
         self._told: tuple[Using, Mapping[str, int]] | None = None
         self._told_at = 0.0
+
+    def _join(self) -> IO[str]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for lock in self._leads.values():
+            lock.close()
+        self._leads.clear()
+        self._life = self._path(self._name, "lock").open("w")
+        fcntl.flock(self._life, fcntl.LOCK_EX)
+        return self._life
 
     @property
     def name(self) -> str:
@@ -57,8 +65,14 @@ class DirectoryPeers:
 
     def lead(self, what: str) -> bool:
         """See gateway.core.ports.Peers."""
+        if what in self._leads and not os.fstat(self._leads[what].fileno()).st_nlink:
+            self._leads.pop(what).close()  # somebody removed the file, and another process may have locked a new one
         if what not in self._leads:
-            lock = (self._folder / f"leader-{self._digest(what)}").open("w")
+            try:
+                lock = (self._folder / f"leader-{self._digest(what)}").open("w")
+            except OSError as error:
+                log.error("nobody can lead: %s", error)
+                return False
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -85,6 +99,8 @@ class DirectoryPeers:
         )
         staged = self._path(self._name, "new")
         try:
+            if not self._path(self._name, "lock").exists():
+                self._join()  # somebody removed the folder
             staged.write_bytes(msgspec.json.encode(stored))
             staged.replace(self._path(self._name, "json"))
         except OSError as error:
@@ -94,7 +110,9 @@ class DirectoryPeers:
 
     def others(self) -> Mapping[str, PeerReport]:
         """See gateway.core.ports.Peers."""
-        return {name: report for name in self._names() if (report := self._read(name)) is not None}
+        found = {name: report for name in self._names() if (report := self._read(name)) is not None}
+        self._known = found
+        return found
 
     def close(self) -> None:
         """Leave."""
@@ -110,7 +128,7 @@ class DirectoryPeers:
             found = sorted(self._folder.glob("*.json"))
         except OSError as error:
             log.error("other gateways cannot be read: %s", error)
-            return
+            found = [self._path(name, "json") for name in self._known]
         for path in found:
             if path.stem != self._name:
                 yield path.stem
@@ -123,8 +141,9 @@ class DirectoryPeers:
         except FileNotFoundError:
             return None  # it has just left
         except (OSError, msgspec.DecodeError) as error:
+            # Not to be read is not to be dead: what it said last holds on.
             log.error("gateway %s cannot be understood: %s", name, error)
-            return None
+            return self._known.get(name)
         using = {engine: frozenset(versions) for engine, versions in report.using.items()}
         counts = {(model, version): counted for model, version, counted in report.counts}
         return PeerReport(using, counts, report.answering)

@@ -61,6 +61,7 @@ class PlatformState:
         if model is None:
             raise NotFound(f"unknown model {name!r}: expected one of {sorted(self._keeper.models)}")
         counts = self._counts()
+        problems = self._rollouts.problems(name)
         last = self._rollouts.last(name)
         return {
             "model": model.name,
@@ -71,7 +72,10 @@ class PlatformState:
             "mirror": dict(model.mirror),
             "candidate": msgspec.to_builtins(model.candidate),
             "rollout": msgspec.to_builtins(last),
-            "versions": [self._describe_version(model, version, counts) for version in sorted(model.versions)],
+            "versions": [
+                self._describe_version(model, version, counts, problems.get(version, ""))
+                for version in sorted(model.versions)
+            ],
         }
 
     def describe_mismatches(self, name: str) -> list[dict[str, Any]]:
@@ -92,21 +96,23 @@ class PlatformState:
         ]
 
     def _describe_version(
-        self, model: PublishedModel, version: int, counts: Mapping[tuple[str, int], Counts]
+        self, model: PublishedModel, version: int, counts: Mapping[tuple[str, int], Counts], problem: str
     ) -> dict[str, Any]:
         counted = counts.get((model.name, version), Counts())
         return {
             "version": version,
-            "engines": {engine.name: self._state(engine.name, model, version) for engine in self._keeper.engines},
+            "engines": {
+                engine.name: self._state(engine.name, model, version, problem) for engine in self._keeper.engines
+            },
             "ledger": {"accepted": counted.accepted, "answered": counted.answered, "failed": counted.failed},
         }
 
-    def _state(self, engine: str, model: PublishedModel, version: int) -> dict[str, str]:
+    def _state(self, engine: str, model: PublishedModel, version: int, problem: str) -> dict[str, str]:
         states = self._keeper.observed.get(engine)
         if states is None:
             return {"state": "unknown", "reason": "the engine is down"}
         is_wished = version in (model.live, *model.kept) or (model.candidate and model.candidate.version == version)
-        if not is_wished and (problem := self._rollouts.problem_of(model.name, version)):
+        if problem and not is_wished:
             return {"state": VersionState.ERROR.value, "reason": problem}
         seen = states.get((model.name, version))
         if seen is not None:

@@ -22,6 +22,7 @@ from time import monotonic
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.metrics import MULTIPROCESS_VARIABLE
+from gateway.peers import DirectoryPeers
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def run_processes(settings: Settings) -> int:
             "TWINSERVE_GATEWAY_PROCESSES": "1",
         }
         inherited = (listener.fileno(), life)
+        _check_writable(settings.repository)
         children = [_start(environment, inherited) for _ in range(settings.gateway_processes)]
         while not stop_asked.wait(_WATCH_INTERVAL_S):
             for child in children:
@@ -70,8 +72,14 @@ def run_processes(settings: Settings) -> int:
                     stop_asked.wait(_PAUSE_S)
                 started = _start(environment, inherited)
                 child.process, child.started_at = started.process, started.started_at
+        listener.close()  # nobody accepts any more: who comes now is refused, not kept waiting
         _stop(children)
     return 0
+
+
+def _check_writable(repository: Path) -> None:
+    """What would end every child is said once, by the parent. Raises OSError."""
+    DirectoryPeers(repository).close()
 
 
 def _start(environment: dict[str, str], inherited: tuple[int, ...]) -> _Child:

@@ -50,7 +50,10 @@ class DirectoryRepository:
 
     def _read_model(self, paths: ModelPaths) -> PublishedModel | None:
         try:
-            read = {number: self._read_version(paths.version(number)) for number in paths.published()}
+            published = paths.published()
+            for known in [p for p in self._versions if p.parent == paths.root and int(p.name) not in published]:
+                del self._versions[known]  # another version may come under its number
+            read = {number: self._read_version(paths.version(number)) for number in published}
             now = live.read_live(paths)
         except (OSError, BadDocument) as error:
             self._report(paths.live, str(error))

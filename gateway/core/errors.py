@@ -10,11 +10,12 @@ LONGEST_MESSAGE = 500
 class ServingError(Exception):
     """A request cannot be answered. Messages are cut short: they may quote a client.
 
-    `outcome` is the label in metrics; `engine` is the engine that was asked last, if one was.
+    `outcome` is the label in metrics; `engine` and `version` are those that were asked last, if any were.
     """
 
     outcome = "error"
     engine = ""
+    version: int | None = None
 
     def __init__(self, message: str) -> None:
         self.message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
@@ -49,6 +50,10 @@ class RepositoryFailed(ServingError):
     """The shared directory cannot be read or written."""
 
     outcome = "repository"
+
+
+class VersionLeft(NotFound):
+    """The version was there when the request came and has left since; whoever named none may ask once more."""
 
 
 class TooLarge(ServingError):

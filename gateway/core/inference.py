@@ -17,9 +17,11 @@ from gateway.core.errors import (
     EngineFailed,
     EngineRejected,
     EngineUnreachable,
+    NotFound,
     Overloaded,
     ServingError,
     Unavailable,
+    VersionLeft,
     VersionLost,
 )
 from gateway.core.leases import hold_all
@@ -33,7 +35,7 @@ Doubt = Callable[[LaneKey, bool], None]
 """Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""
 
 _MOST_ROUNDS = 8
-_FAULTS = (EngineFailed, EngineUnreachable, Unavailable, Overloaded, DeadlineExceeded)
+_FAULTS = (EngineFailed, EngineUnreachable, Unavailable, Overloaded, DeadlineExceeded, VersionLeft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,12 @@ class Inference:
     async def infer(self, request: InferRequest) -> InferAnswer:
         """Answer one request.
 
-        Raises NotFound, InvalidRequest, Overloaded, Unavailable, DeadlineExceeded, EngineFailed, EngineRejected.
+        Raises NotFound, VersionLeft, InvalidRequest, Overloaded, Unavailable, DeadlineExceeded, EngineFailed,
+        EngineRejected.
         """
-        route = self._router.version(request.model, request.version, request.route_key)
         if request.engine is not None:
             self._router.check_engine(request.engine)
+        route = self._router.version(request.model, request.version, request.route_key, request.engine)
         rows = route.signature.check_inputs(request.inputs)
         route.signature.check_requested(request.outputs)
 
@@ -76,6 +79,8 @@ class Inference:
         try:
             answer = await self._answer(request, route.version, rows)
         except BaseException as error:
+            if isinstance(error, ServingError):
+                error.version = route.version
             counts.failed += 1
             counts.faults += not isinstance(error, ServingError | asyncio.CancelledError) or isinstance(error, _FAULTS)
             self._events.failed(request.model, route.version)
@@ -94,7 +99,10 @@ class Inference:
         rounds = 0
         while True:
             rounds += 1
-            route = self._router.version(request.model, version)
+            try:
+                route = self._router.version(request.model, version)
+            except NotFound as error:
+                raise VersionLeft(error.message) from error
             lanes = tuple(self._router.lanes(request.model, route, request.engine))
             with hold_all(lane.leases for lane in lanes):
                 try:

@@ -9,6 +9,7 @@ A version enters the table once it has answered its golden inputs; an engine tha
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -87,6 +88,8 @@ class Keeper:
         self._wakes = {name: asyncio.Event() for name in self._engines}
         self._on_trial: set[str] = set()
         self._behind: set[str] = set()
+        self._rounds = dict.fromkeys(self._engines, 0)
+        self._expired: frozenset[str] = frozenset()
         self._was_ready = False
         self._were_ready: set[str] = set()
 
@@ -123,6 +126,10 @@ class Keeper:
         return self._was_ready and all(
             bool(route.versions[route.live].lanes) for name, route in models.items() if name in self._were_ready
         )
+
+    def rounds(self, engine: str) -> int:
+        """How many times this engine was looked at to the end."""
+        return self._rounds[engine]
 
     @property
     def can_answer(self) -> bool:
@@ -188,7 +195,10 @@ class Keeper:
     def look_at_repository(self) -> None:
         """Read the repository; a change is followed in routing at once, and the engines are looked at."""
         self._models = self._repository.scan()
-        if self._models != self._routed_models:
+        now = time.time()
+        expired = frozenset(name for name, m in self._models.items() if m.candidate and m.candidate.expires_at < now)
+        if self._models != self._routed_models or expired != self._expired:
+            self._expired = expired
             self._assign_table()
             for wake in self._wakes.values():
                 wake.set()
@@ -209,6 +219,7 @@ class Keeper:
             log.info("engine %s: %s", engine.name, error.message)
             self._lose(engine.name, error.message)
             return
+        self._rounds[engine.name] += 1
         self._report(engine, observed)
         if may_return and observed != self._observed.get(engine.name):
             self._observed[engine.name] = observed
@@ -228,6 +239,7 @@ class Keeper:
         if not needs_change(desired, observed):
             self._behind.discard(engine.name)
             return observed
+        self._forget_undesired(engine.name, desired)
         try:
             await engine.serve(desired)
         except EngineFailed as error:
@@ -236,11 +248,19 @@ class Keeper:
         self._behind.add(engine.name)
         return await engine.observe(frozenset(self._models))
 
+    def _forget_undesired(self, engine: str, desired: Mapping[str, frozenset[int]]) -> None:
+        """What is about to be unloaded is not there any more, whoever wishes for it from now on."""
+        if engine in self._observed:
+            states = self._observed[engine]
+            self._observed[engine] = {key: seen for key, seen in states.items() if key[1] in desired.get(key[0], ())}
+
     async def _without_damaged(
         self, desired: Mapping[str, frozenset[int]], observed: States
     ) -> Mapping[str, frozenset[int]]:
         """Leave out what is to be loaded but is not what was published. What is loaded already is left alone."""
         now = asyncio.get_running_loop().time()
+        wished = {(model, version) for model, versions in desired.items() for version in versions}
+        self._damage = {key: found for key, found in self._damage.items() if key in wished}
         for model, versions in desired.items():
             for version in versions:
                 key = (model, version)
@@ -261,15 +281,18 @@ class Keeper:
             for key, seen in held.items()
             if seen.state is VersionState.READY and key[1] in resident.get(key[0], ()) and key[0] in self._models
         ]
-        for model, version in ready:
-            self._warm(engine, model, version)
+        for key in ready:
+            self._warm(engine, key)
         await self._warmups.settle(engine.name, _WARMUP_MOMENT_S)
-        judged = {key: self._warm(engine, *key) for key in ready}
+        judged = {key: seen for key in ready if (seen := self._warm(engine, key)) is not None}
         damaged = {k: Observed(VersionState.ERROR, why) for k, (_, why) in self._damage.items() if why}
         return {**damaged, **held, **judged}
 
-    def _warm(self, engine: Engine, model: str, version: int) -> Observed:
-        return self._warmups.state(engine, model, version, self._models[model].versions[version].signature)
+    def _warm(self, engine: Engine, key: tuple[str, int]) -> Observed | None:
+        """None for what has just left the repository."""
+        model = self._models.get(key[0])
+        published = model.versions.get(key[1]) if model else None
+        return self._warmups.state(engine, *key, published.signature) if published else None
 
     async def _passes_trial(self, engine: Engine, observed: States) -> bool:
         """Whether the engine may take part. Raises EngineError when it is silent in a trial."""
@@ -362,7 +385,9 @@ class Keeper:
             }
             versions[version] = VersionRoute(version, published.signature, published.image, lanes)
         candidate = model.candidate
-        canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate else None
+        # Past its claim nobody judges it any more, so nobody may be sent to it.
+        is_judged = candidate is not None and model.name not in self._expired
+        canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate and is_judged else None
         return ModelRoute(model.name, self._answering(model), model.weights, versions, canary, model.mirror)
 
 

@@ -40,9 +40,10 @@ class Lanes:
         """Retire every lane that is not routed any more; nobody can wait in one that `is_lost`."""
         for key in self._open.keys() - set(routed):
             lane = self._open.pop(key)
-            if is_lost(key):
-                lane.batcher.abandon(EngineUnreachable(f"{key.model} {key.version} on {key.engine} was lost"))
             self._retired.append((key, lane))
+        for key, lane in self._retired:
+            if is_lost(key) and not lane.batcher.is_abandoned:
+                lane.batcher.abandon(EngineUnreachable(f"{key.model} {key.version} on {key.engine} was lost"))
         self._retired = [(key, lane) for key, lane in self._retired if lane.leases.count]
 
     def held(self, engine: str) -> frozenset[tuple[str, int]]:
@@ -52,11 +53,12 @@ class Lanes:
 
     def longest_silence_s(self, engine: str) -> float:
         """For how long an engine has been asked without answering anybody; 0 when nothing is out."""
-        return max((lane.batcher.silent_s for key, lane in self._open.items() if key.engine == engine), default=0.0)
+        lanes = (*self._open.items(), *((key, lane) for key, lane in self._retired if not lane.batcher.is_abandoned))
+        return max((lane.batcher.silent_s for key, lane in lanes if key.engine == engine), default=0.0)
 
     def engine_answered(self, engine: str) -> None:
         """Forget an engine's silence: it has just answered a trial."""
-        for key, lane in self._open.items():
+        for key, lane in (*self._open.items(), *self._retired):
             if key.engine == engine:
                 lane.batcher.engine_answered()
 

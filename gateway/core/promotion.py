@@ -6,6 +6,7 @@ its seconds are recorded as it ends. Loading and unloading are the keeper's: thi
 """
 
 import asyncio
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +22,20 @@ from gateway.core.ports import Engine, Events, Observed, Peers, Repository, Vers
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 from gateway.core.warmup import tile
 
+log = logging.getLogger(__name__)
+
 CLAIM_LIFETIME_S = 15.0
 _RENEWAL_S = 4.0
 _POLL_S = 0.05
 _FOLLOW_TIMEOUT_S = 5.0
+_OLD_NEWS_S = 10.0
 _PAIRS = 7
 _COMPARED_ROWS = 8
 _PAIR_TIMEOUT_S = 30.0
+
+
+Everywhere = Mapping[str, Mapping[tuple[str, int], Counts]]
+"""Counts by gateway process, then by (model, version)."""
 
 
 class RolloutFailed(Exception):
@@ -77,6 +85,9 @@ class Promotion:
         self._around = around
         self._engines = plan.engines or tuple(around.engines)
         self._renewed_at = 0.0
+        self._began_at = time.monotonic()
+        self._rounds = {engine: around.keeper.rounds(engine) for engine in self._engines}
+        self._seen_before = {engine: self._seen(engine) for engine in self._engines}
 
     async def run(self) -> None:
         """Go through every phase. Raises RolloutFailed, ServingError; what is half done is withdrawn by the caller."""
@@ -86,12 +97,14 @@ class Promotion:
         await self._note(phase="warm")
         with self._phase("warm"):
             await self._wait(self._is_ready, self._plan.load_timeout_s, self._why_not_ready)
-        if self.record.from_version in self._published().versions:
+        # Who rolls back knows what he goes back to; the version that is live now may be too sick to be compared with.
+        if self.record.kind == "promote" and self.record.from_version in self._published().versions:
             await self._note(phase="compare")
             with self._phase("compare"):
                 await self._compare_speed()
         if self._plan.canary:
             await self._run_canary()
+        await self._hold_claim()
         await self._note(phase="flip")
         with self._phase("flip"):
             await self._flip()
@@ -127,9 +140,21 @@ class Promotion:
     def _all(self, *wanted: VersionState) -> bool:
         seen = {engine: self._seen(engine) for engine in self._engines}
         for engine, observed in seen.items():
-            if observed is not None and observed.state is VersionState.ERROR:
+            if observed is not None and observed.state is VersionState.ERROR and self._is_news(engine, observed):
                 raise RolloutFailed(f"{engine}: {observed.reason}")
-        return all(observed is not None and observed.state in wanted for observed in seen.values())
+        return all(
+            observed is not None and observed.state in wanted and self._was_looked_at(engine)
+            for engine, observed in seen.items()
+        )
+
+    def _was_looked_at(self, engine: str) -> bool:
+        """Whether what is known of an engine is from after the claim; the round then under way may be from before."""
+        return self._around.keeper.rounds(engine) >= self._rounds[engine] + 2
+
+    def _is_news(self, engine: str, observed: Observed) -> bool:
+        """Whether a failure is of this attempt: what an engine says of an earlier one may stand for a while."""
+        is_old = observed == self._seen_before[engine] and time.monotonic() - self._began_at < _OLD_NEWS_S
+        return self._was_looked_at(engine) and not is_old
 
     def _why_not_ready(self) -> str:
         states = []
@@ -162,10 +187,14 @@ class Promotion:
                 continue
             ratios = []
             for _ in range(_PAIRS):
-                live_s = await self._time(name, self.record.from_version, inputs)
+                try:
+                    live_s = await self._time(name, self.record.from_version, inputs)
+                except ServingError as error:
+                    log.info("%s cannot be compared with on %s: %s", self._model, name, error.message)
+                    break
                 ratios.append(await self._time(name, self._plan.version, inputs) / live_s)
                 await self._hold_claim()
-            slowdown = statistics.median(ratios)
+            slowdown = statistics.median(ratios) if len(ratios) == _PAIRS else 0.0
             if slowdown > self._plan.max_slowdown:
                 raise RolloutFailed(
                     f"{name} takes {slowdown:.1f} times as long with it as with version {self.record.from_version}; "
@@ -189,45 +218,46 @@ class Promotion:
                 await self._change_candidate(lambda candidate, share=share: replace(candidate, share=share))  # type: ignore[misc]
                 await self._hold_step(share, began)
 
-    async def _hold_step(self, share: float, began: tuple[Counts, Counts]) -> None:
+    async def _hold_step(self, share: float, began: Everywhere) -> None:
         """One share of the traffic for as long as it takes to judge it."""
         plan = self._plan
         at_start = self._counts()
         since = time.monotonic()
         while True:
-            candidate, live = self._counts()
+            now = self._counts()
+            candidate = between(at_start, now, (self._model, plan.version))
             # The live version is judged by all the canary's time: at a share of 100 % it answers nobody.
-            judgement = judge(window(candidate, at_start[0]), window(live, began[1]), plan.limits)
+            live = between(began, now, (self._model, self.record.from_version))
+            judgement = judge(candidate, live, plan.limits)
             held_s = time.monotonic() - since
             if judgement.problem:
                 raise RolloutFailed(f"rolled back at a share of {share:.0%}: {judgement.problem}")
             if judgement.is_enough and held_s >= plan.hold_s:
                 return
             if held_s > max(10 * plan.hold_s, 60):
-                came = window(candidate, at_start[0]).finished
                 raise RolloutFailed(
-                    f"only {came} requests came in {held_s:.0f} s at a share of {share:.0%}, "
+                    f"only {candidate.finished} requests came in {held_s:.0f} s at a share of {share:.0%}, "
                     f"too few to judge (needs {plan.limits.min_samples})"
                 )
             await asyncio.sleep(min(0.25, plan.hold_s / 4 + 0.01))
             await self._hold_claim()
 
-    def _counts(self) -> tuple[Counts, Counts]:
-        """The candidate's and the live version's counts, over all gateway processes."""
-        reports = [report.counts for report in self._around.peers.others().values()]
-        everywhere = (self._around.ledger.counts, *reports)
-
-        def of(version: int) -> Counts:
-            key = (self._model, version)
-            return total([Counts(), *(counts[key] for counts in everywhere if key in counts)])
-
-        return of(self._plan.version), of(self.record.from_version)
+    def _counts(self) -> Everywhere:
+        """What every gateway process has counted by now."""
+        everywhere = {name: report.counts for name, report in self._around.peers.others().items()}
+        everywhere[self._around.peers.name] = self._around.ledger.counts
+        # This process's counts go on growing; what was then must be kept.
+        return {
+            name: {key: replace(c, latency=[*c.latency]) for key, c in all_of.items()}
+            for name, all_of in everywhere.items()
+        }
 
     # -- changing
 
     async def _flip(self) -> None:
         def flip(model: PublishedModel) -> PublishedModel:
             self._check_claim(model)
+            self._check_published(model)
             return flipped(model, self._plan.version, self._plan.keep)
 
         await self._around.repository.change(self._model, flip)
@@ -240,6 +270,7 @@ class Promotion:
         if self.record.phase in ("flip", "drain", "unload"):
             return
         self._check_claim(model)
+        self._check_published(model)
         if time.monotonic() - self._renewed_at > _RENEWAL_S:
             await self._change_candidate(lambda candidate: candidate)
 
@@ -256,6 +287,10 @@ class Promotion:
         if model.candidate is None or model.candidate.rollout != self.record.id:
             raise RolloutFailed("withdrawn: an operator rolled back, or the claim on the model ran out")
         return model.candidate
+
+    def _check_published(self, model: PublishedModel) -> None:
+        if self._plan.version not in model.versions:
+            raise RolloutFailed(f"version {self._plan.version} has left the repository")
 
     def _published(self) -> PublishedModel:
         model = self._around.keeper.models.get(self._model)
@@ -317,6 +352,14 @@ async def wait_followed(around: Surroundings, model: str, version: int) -> None:
         if all(report.answering.get(model, version) == version for report in around.peers.others().values()):
             return
         await asyncio.sleep(_POLL_S)
+
+
+def between(before: Everywhere, now: Everywhere, key: tuple[str, int]) -> Counts:
+    """What was counted of one version between two moments, process by process: one that died since is left out."""
+    windows = [
+        window(counts.get(key, Counts()), before.get(name, {}).get(key, Counts())) for name, counts in now.items()
+    ]
+    return total([Counts(), *windows])
 
 
 def flipped(model: PublishedModel, version: int, keep: int) -> PublishedModel:

@@ -38,6 +38,7 @@ class Rollouts:
         self._around = around
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._notes: set[asyncio.Task[None]] = set()
+        self._beginning: set[str] = set()
 
     async def run(self) -> None:
         """End what dead gateway processes left behind, until cancelled; then end what runs here."""
@@ -59,14 +60,20 @@ class Rollouts:
     def last(self, model: str) -> Rollout | None:
         """The rollout under way, or the last one."""
         known = self._around.repository.rollouts(model)
+        published = self._around.keeper.models.get(model)
+        if published is not None and published.candidate is not None:
+            known = tuple(r for r in known if r.id == published.candidate.rollout) or known
         return known[-1] if known else None
 
-    def problem_of(self, model: str, version: int) -> str:
-        """Why the last rollout of this version failed; "" when it did not, or there was none."""
-        for rollout in reversed(self._around.repository.rollouts(model)):
-            if rollout.version == version and rollout.kind == "promote" and rollout.state != "running":
-                return rollout.reason if rollout.state == "failed" else ""
-        return ""
+    def problems(self, model: str) -> Mapping[int, str]:
+        """Why the last promote of a version failed, by version; those that did not fail are left out."""
+        ended = [
+            rollout
+            for rollout in self._around.repository.rollouts(model)
+            if rollout.kind == "promote" and rollout.state != "running"
+        ]
+        last = {rollout.version: rollout for rollout in ended}
+        return {version: rollout.reason for version, rollout in last.items() if rollout.state == "failed"}
 
     async def wait(self, model: str, rollout: Rollout) -> Rollout:
         """Wait for the end of a rollout that was begun here; returns it as it ended."""
@@ -94,8 +101,7 @@ class Rollouts:
         damage = await self._around.repository.find_damage(model, plan.version)
         record = self._new_record("promote", published, plan.version, phase="load")
         if damage:
-            failed = replace(record, state="failed", reason=damage, ended_at=time.time())
-            await self._around.repository.record(model, failed)
+            await self._record(model, replace(record, state="failed", reason=damage, ended_at=time.time()))
             raise Conflict(f"version {plan.version} of {model} is not what was published: {damage}")
         return await self._begin(model, plan, record)
 
@@ -112,7 +118,7 @@ class Rollouts:
         if target is None or target not in published.versions:
             raise Conflict(f"no version of {model} was live before {published.live}: nothing to roll back to")
         record = self._new_record("rollback", published, target, phase="flip")
-        if not self._is_ready(model, target):
+        if target not in published.kept or not self._is_ready(model, target):
             self._check_engines(Plan(target))
             return await self._begin(model, Plan(target, keep=keep), replace(record, phase="load"))
 
@@ -121,6 +127,8 @@ class Rollouts:
                 raise Conflict(_held(now, now.candidate))
             if (now.live, now.previous) != (published.live, target):
                 raise Conflict(f"version {now.live} of {model} went live just now")
+            if target not in now.kept or target not in now.versions:
+                raise Conflict(f"version {target} of {model} is being unloaded: roll back once more to load it again")
             return flipped(now, target, keep)
 
         started = time.perf_counter()
@@ -130,7 +138,7 @@ class Rollouts:
         seconds = time.perf_counter() - started
         self._around.events.swap_phase_done(model, "flip", seconds)
         done = replace(record, state="done", phase="", phases={"flip": round(seconds, 4)}, ended_at=time.time())
-        await self._around.repository.record(model, done)
+        await self._record(model, done)
         log.info("%s: rolled back from version %d to %d", model, published.live, target)
         return done
 
@@ -179,18 +187,18 @@ class Rollouts:
             expires_at = time.time() + CLAIM_LIFETIME_S
             return replace(now, candidate=CandidateVersion(plan.version, record.id, record.owner, expires_at))
 
-        await self._around.repository.record(model, record)
+        # Known as ours before anybody can read the claim, or the tending of orphans would take it for one.
+        self._beginning.add(record.id)
         try:
             await self._around.repository.change(model, claim)
-        except ServingError as error:
-            failed = replace(record, state="failed", reason=error.message, ended_at=time.time())
-            await self._around.repository.record(model, failed)
-            raise
-        self._around.keeper.look_at_repository()
-        promotion = Promotion(model, plan, record, self._around)
-        task = asyncio.get_running_loop().create_task(self._carry_out(model, promotion))
-        self._tasks[record.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(record.id, None))
+            self._around.keeper.look_at_repository()
+            await self._record(model, record)
+            promotion = Promotion(model, plan, record, self._around)
+            task = asyncio.get_running_loop().create_task(self._carry_out(model, promotion))
+            self._tasks[record.id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(record.id, None))
+        finally:
+            self._beginning.discard(record.id)
         return record
 
     async def _carry_out(self, model: str, promotion: Promotion) -> None:
@@ -209,7 +217,7 @@ class Rollouts:
             await self._end_failed(model, promotion.record, "internal error; see the gateway's log")
         else:
             done = replace(promotion.record, state="done", phase="", ended_at=time.time())
-            await self._around.repository.record(model, done)
+            await self._record(model, done)
             note = asyncio.get_running_loop().create_task(self._note_memory(model, done))
             self._notes.add(note)
             note.add_done_callback(self._notes.discard)
@@ -224,20 +232,27 @@ class Rollouts:
             memory = self._around.read_memory()
             if memory != at_end:
                 break
+        await self._record(model, replace(done, memory_after=memory))
+
+    async def _record(self, model: str, rollout: Rollout) -> None:
+        """Remember how a rollout stands. What was done stands even when that fails, on a full disk for example."""
         try:
-            await self._around.repository.record(model, replace(done, memory_after=memory))
+            await self._around.repository.record(model, rollout)
         except ServingError as error:
-            log.error("%s: memory after the swap is not recorded: %s", model, error.message)
+            log.error("%s: rollout %s is not recorded as %s: %s", model, rollout.id, rollout.state, error.message)
 
     async def _end_failed(self, model: str, record: Rollout, reason: str) -> None:
+        published = self._around.keeper.models.get(model)
+        if published is not None and published.live == record.version and record.phase in ("flip", "drain", "unload"):
+            await self._record(model, replace(record, state="done", phase="", reason=reason, ended_at=time.time()))
+            return
         log.warning("%s: the rollout of version %d failed: %s", model, record.version, reason)
         try:
             await self._around.repository.change(model, lambda now: _without_candidate(now, record.id))
             self._around.keeper.look_at_repository()
-            failed = replace(record, state="failed", reason=reason, ended_at=time.time())
-            await self._around.repository.record(model, failed)
         except ServingError as error:
             log.error("%s: the failed rollout could not be withdrawn: %s", model, error.message)  # its claim runs out
+        await self._record(model, replace(record, state="failed", reason=reason, ended_at=time.time()))
 
     async def _withdraw(self, published: PublishedModel, candidate: CandidateVersion) -> Rollout:
         record = self._new_record("rollback", published, published.live)
@@ -246,7 +261,7 @@ class Rollouts:
         self._around.keeper.look_at_repository()
         reason = f"version {candidate.version} was withdrawn before it went live"
         done = replace(record, state="done", reason=reason, ended_at=time.time())
-        await self._around.repository.record(published.name, done)
+        await self._record(published.name, done)
         return done
 
     # -- after the dead
@@ -258,29 +273,33 @@ class Rollouts:
             log.warning("%s: the gateway that was rolling out version %d is gone", model.name, candidate.version)
             await self._around.repository.change(model.name, lambda now: _without_candidate(now, candidate.rollout))
             self._around.keeper.look_at_repository()
-        last = self.last(model.name)
-        if last is None or last.state != "running" or last.id in self._tasks or self._is_alive(last.owner):
+        left = [r for r in self._around.repository.rollouts(model.name) if r.state == "running" and not self._is_run(r)]
+        if not left:
             return
-        # Read after its owner was seen dead: it may have gone live since `model` was read.
+        # Read after the owners were seen dead: one may have gone live since `model` was read.
         self._around.keeper.look_at_repository()
         now = self._around.keeper.models.get(model.name)
-        if now is None or now.candidate is not None:
-            return
-        if now.live == last.version:
-            ended = replace(last, state="done", phase="", ended_at=time.time())
-        else:
-            ended = replace(last, state="failed", reason="the gateway that ran it died", ended_at=time.time())
-        await self._around.repository.record(model.name, ended)
+        for rollout in left:
+            if now is None or (now.candidate is not None and now.candidate.rollout == rollout.id):
+                continue
+            if now.live == rollout.version:
+                ended = replace(rollout, state="done", phase="", ended_at=time.time())
+            else:
+                ended = replace(rollout, state="failed", reason="the gateway that ran it died", ended_at=time.time())
+            await self._around.repository.record(model.name, ended)
         # Changes nothing, but every change removes what was half written by the dead.
         await self._around.repository.change(model.name, lambda now: now)
 
+    def _is_run(self, rollout: Rollout) -> bool:
+        """Whether somebody is still at it."""
+        if rollout.owner == self._around.peers.name:
+            return rollout.id in self._tasks or rollout.id in self._beginning
+        return rollout.owner in self._around.peers.others()
+
     def _is_owned(self, candidate: CandidateVersion) -> bool:
         if candidate.owner == self._around.peers.name:
-            return candidate.rollout in self._tasks
-        return self._is_alive(candidate.owner) and candidate.expires_at > time.time()
-
-    def _is_alive(self, owner: str) -> bool:
-        return owner == self._around.peers.name or owner in self._around.peers.others()
+            return candidate.rollout in self._tasks or candidate.rollout in self._beginning
+        return candidate.owner in self._around.peers.others() and candidate.expires_at > time.time()
 
     # -- checking
 
@@ -299,13 +318,19 @@ class Rollouts:
             raise InvalidRequest(f"unknown engine {unknown[0]!r}: expected one of {sorted(self._around.engines)}")
         if list(plan.canary) != sorted(plan.canary) or not all(0 < share <= 1 for share in plan.canary):
             raise InvalidRequest(f"canary shares {list(plan.canary)}: expected rising shares above 0 and up to 1")
+        before, after = published.versions.get(published.live), published.versions[plan.version]
+        if plan.canary and before is not None and before.signature != after.signature:
+            raise InvalidRequest(
+                f"version {plan.version} has another signature than the live version {published.live}: clients of one "
+                "cannot be clients of the other, so there can be no canary"
+            )
 
     def _check_engines(self, plan: Plan) -> None:
         down = [name for name in plan.engines or self._around.engines if name not in self._around.keeper.observed]
         if down:
             raise Unavailable(
-                f"{' and '.join(down)} cannot load it now: wait until it is up, or go on with the other engine "
-                "alone by naming it in `engines`"
+                f"{' and '.join(down)} cannot load it now: wait until it is up (a promote may also go on with the "
+                "other engine alone, by naming it in `engines`)"
             )
 
     def _is_ready(self, model: str, version: int) -> bool:

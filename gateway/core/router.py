@@ -105,13 +105,16 @@ class Router:
             raise NotFound(f"unknown model {name!r}: {there}")
         return route
 
-    def version(self, name: str, version: int | None, route_key: str = "") -> VersionRoute:
-        """The version asked for; for None the live one or the canary. Raises NotFound naming the versions there are."""
+    def version(self, name: str, version: int | None, route_key: str = "", engine: str | None = None) -> VersionRoute:
+        """The version asked for; for None the live one or the canary, where `engine`, if one is forced, has it.
+
+        Raises NotFound naming the versions there are.
+        """
         model = self.model(name)
         canary = model.canary
         if version is None and canary is not None and canary.share and canary.takes(route_key):
             candidate = model.versions.get(canary.version)
-            if candidate is not None and candidate.lanes:
+            if candidate is not None and (engine in candidate.lanes if engine else candidate.lanes):
                 return candidate
         route = model.versions.get(model.live if version is None else version)
         if route is None:

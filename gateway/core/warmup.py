@@ -5,6 +5,7 @@ must be the known one. A wrong answer is final until the engine loads the versio
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Observed, Repository, VersionState
 from gateway.core.published import Golden
 from gateway.core.tensors import Signature, Tensor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,9 @@ class Warmups:
         except ServingError as error:
             # Not even a broken connection speaks against the engine: it may be this version that kills its worker.
             return _Verdict(f"its warm-up failed: {error.message}", False, loop.time())
+        except Exception as error:
+            log.exception("the warm-up of %s broke", key)
+            return _Verdict(f"its warm-up broke: {error!r}", False, loop.time())
         return _Verdict("", True, loop.time())
 
     async def _ask(self, engine: Engine, key: LaneKey, golden: Golden, rows: int, is_batchable: bool) -> None:

@@ -38,6 +38,8 @@ from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import DATATYPES, DTYPES, Tensor
 
 CONTROL_TIMEOUT_S = 5.0
+# A server begins to act on a new list within its own interval of 0.1 s; what it says before is of the old one.
+TAKE_UP_S = 2.0
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -86,6 +88,8 @@ class TfServing:
         self.implementation = address.implementation
         self.address = address.target
         self._repository = address.repository
+        self._told: Mapping[str, frozenset[int]] | None = None
+        self._listed_at: dict[tuple[str, int], float] = {}
         self._messages = load_messages()
         self._channel = grpc.aio.insecure_channel(address.target, options=_OPTIONS)
         self._predict = self._method(PREDICT, self._messages.PredictResponse)
@@ -129,11 +133,18 @@ class TfServing:
                 raise _control_error(error) from error
             for status in response.model_version_status:
                 seen = _observed(status)
-                if seen is not None:
+                if seen is not None and not self._is_bygone(model, status.version, seen):
                     observed[model, status.version] = seen
         if not models:
             await self._probe()
         return observed
+
+    def _is_bygone(self, model: str, version: int, seen: Observed) -> bool:
+        """Whether a failure is of an earlier attempt: the server remembers it until it takes up the list anew."""
+        if seen.state is not VersionState.ERROR or self._told is None:
+            return False
+        listed_s = asyncio.get_running_loop().time() - self._listed_at.get((model, version), 0.0)
+        return version not in self._told.get(model, ()) or listed_s < TAKE_UP_S
 
     async def _probe(self) -> None:
         """Reach the engine when there is no model to ask about."""
@@ -144,6 +155,14 @@ class TfServing:
 
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
         """See gateway.core.ports.Engine."""
+        now = asyncio.get_running_loop().time()
+        before = self._told or {}
+        wished = {(model, version) for model, versions in desired.items() for version in versions}
+        for model, version in wished:
+            if self._told is not None and version not in before.get(model, ()):
+                self._listed_at[model, version] = now
+        self._listed_at = {key: at for key, at in self._listed_at.items() if key in wished}
+        self._told = desired
         try:
             response = await self._reload(self._reload_request(desired), timeout=CONTROL_TIMEOUT_S)
         except grpc.RpcError as error:

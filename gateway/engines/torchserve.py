@@ -114,9 +114,17 @@ class TorchServe:
             if now - since < REFUSAL_LIFETIME_S:
                 observed[key] = Observed(VersionState.ERROR, reason)
         for model in models:
-            for version, description in (await self._describe(model)).items():
+            there = await self._describe(model)
+            self._forget_others(model, there)
+            for version, description in there.items():
                 observed[model, version] = self._judge(model, version, description)
         return observed
+
+    def _forget_others(self, model: str, there: Mapping[int, _Description]) -> None:
+        """What TorchServe does not list was unloaded, perhaps by another process; if it returns it begins anew."""
+        for known in (self._registered_at, self._loading_pids):
+            for key in [key for key in known if key[0] == model and key[1] not in there]:
+                known.pop(key)
 
     async def _describe(self, model: str) -> dict[int, _Description]:
         """What TorchServe holds of a model, by version. Versions that are no integers are somebody else's."""

@@ -29,6 +29,7 @@ REQUEST_ID = "twinserve.request_id"
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx's number for a client that went away
 _LONGEST_VERSION_DIGITS = 18
+_MOST_ATTEMPTS = 4
 
 
 class RequestEvents(Protocol):
@@ -104,21 +105,35 @@ class Exchange:
         started = time.perf_counter()
         arrived = asyncio.get_running_loop().time()
         asked_version = parse_version(model, version)
+        self._router.version(model, asked_version)  # what is not there is refused before its body is read
+        body = await self._read(request)
         route_key = request.headers.get("x-route-key") or request.scope.get(REQUEST_ID, "")
-        route = self._router.version(model, asked_version, route_key)
-        question = await self._decode(codec, request, route)
-        timeout_s = min(question.timeout_s or self._limits.default_timeout_s, self._limits.longest_timeout_s)
-        asked = InferRequest(
-            model=model,
-            version=asked_version,  # a client that names none is answered by what is live once its body is here
-            inputs=question.inputs,
-            deadline=arrived + timeout_s,
-            engine=_choose_engine(request.headers, question.engine),
-            outputs=question.outputs,
-            route_key=route_key,
-        )
-        decoded = time.perf_counter()
-        answer = await self._inference.infer(asked)
+        forced = request.headers.get("x-engine")
+        for attempt in range(_MOST_ATTEMPTS):
+            route = self._router.version(model, asked_version, route_key, forced)
+            question = await self._decode(codec, body, request, route)
+            engine = _choose_engine(request.headers, question.engine)
+            if engine != forced:
+                forced = engine
+                if self._router.version(model, asked_version, route_key, forced) is not route:
+                    continue  # the canary does not run on the engine that the body asks for
+            timeout_s = min(question.timeout_s or self._limits.default_timeout_s, self._limits.longest_timeout_s)
+            asked = InferRequest(
+                model=model,
+                version=route.version,  # the one whose signature the body was decoded with
+                inputs=question.inputs,
+                deadline=arrived + timeout_s,
+                engine=engine,
+                outputs=question.outputs,
+            )
+            decoded = time.perf_counter()
+            try:
+                answer = await self._inference.infer(asked)
+                break
+            except NotFound:
+                # It left while the body was decoded, or lost all its engines and was withdrawn.
+                if asked_version is not None or attempt + 1 == _MOST_ATTEMPTS:
+                    raise
         answered = time.perf_counter()
         content, headers = question.encode(answer)
         finished = time.perf_counter()
@@ -135,13 +150,16 @@ class Exchange:
         headers["Server-Timing"] = ", ".join(f"{name};dur={s * 1000:.3f}" for name, s in stages_s.items())
         return Response(content, headers=headers)
 
-    async def _decode(self, codec: Codec, request: Request, route: VersionRoute) -> Question:
+    async def _read(self, request: Request) -> bytes:
         seconds = self._limits.default_timeout_s
         try:
             async with asyncio.timeout(seconds):
-                body = await read_body(request, self._limits.body_bytes)
+                return await read_body(request, self._limits.body_bytes)
         except TimeoutError as error:
             raise TooSlow(f"expected the whole body within {seconds:g} s") from error
+
+    async def _decode(self, codec: Codec, body: bytes, request: Request, route: VersionRoute) -> Question:
+        seconds = self._limits.default_timeout_s
         try:
             async with asyncio.timeout(seconds):
                 return await codec.decode(body, request, route)
@@ -151,7 +169,7 @@ class Exchange:
     def _count_failure(self, codec: Codec, model: str, version: str | None, error: ServingError) -> None:
         """Only names that exist become labels: a client must not be able to grow the metrics."""
         try:
-            known = str(self._router.version(model, parse_version(model, version)).version)
+            known = str(error.version or self._router.version(model, parse_version(model, version)).version)
         except NotFound:
             model = known = ""
         self._events.request_failed(model, known, error.engine, codec.protocol, error.outcome)

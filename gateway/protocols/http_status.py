@@ -7,6 +7,7 @@ _STATUS: dict[type[errors.ServingError], int] = {
     errors.EngineRejected: 400,
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
+    errors.VersionLeft: 404,
     errors.TooSlow: 408,
     errors.Conflict: 409,
     errors.TooLarge: 413,

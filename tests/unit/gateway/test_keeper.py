@@ -17,6 +17,7 @@ from gateway.core.errors import (
     Overloaded,
     ServingError,
     Unavailable,
+    VersionLeft,
     VersionLost,
 )
 from gateway.core.inference import Inference, Patience
@@ -247,7 +248,9 @@ async def test_what_can_never_work_is_not_accepted(
     assert events.counts["accepted"] == 0
 
 
-async def test_leases_keep_a_version_until_its_last_request(gateway: Gateway) -> None:
+async def test_leases_keep_a_version_until_its_last_request(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events, KeeperLimits())
+    await gateway.look()
     slow = gateway.engines[0]
     slow.gate.clear()
     task = asyncio.create_task(gateway.inference.infer(dataclasses.replace(ask(), version=1, engine="torchserve")))
@@ -401,8 +404,88 @@ def is_false(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
     return is_false_now
 
 
+async def test_past_its_claim_a_canary_answers_nobody(gateway: Gateway) -> None:
+    candidate = CandidateVersion(3, "r1", "here", expires_at=1.0, share=1.0)
+    gateway.repository.models = (dataclasses.replace(published(versions=(1, 2, 3)), candidate=candidate),)
+    await gateway.look()
+    assert (await gateway.inference.infer(ask())).version == 2
+    renewed = dataclasses.replace(candidate, expires_at=2e12)
+    gateway.repository.models = (dataclasses.replace(published(versions=(1, 2, 3)), candidate=renewed),)
+    await gateway.look()
+    assert (await gateway.inference.infer(ask())).version == 3
+
+
+async def test_a_forced_engine_without_the_canary_answers_with_the_live_version(gateway: Gateway) -> None:
+    gateway.engines[1].is_obedient = False
+    candidate = CandidateVersion(3, "r1", "here", expires_at=2e12, share=1.0)
+    gateway.repository.models = (dataclasses.replace(published(versions=(1, 2, 3)), candidate=candidate),)
+    await gateway.look()
+    for engine, version in (("torchserve", 3), ("tfserving", 2)):
+        answer = await gateway.inference.infer(dataclasses.replace(ask(), engine=engine))
+        assert (answer.engine, answer.version) == (engine, version)
+
+
+async def test_a_version_that_leaves_while_a_request_waits_for_an_engine(
+    engines: Engines, events: LedgerEvents
+) -> None:
+    """The request may be asked once more, with the version that is live now; the ledger says that this one failed."""
+    gateway = Gateway(engines, events, patience_s=30)
+    await gateway.look()
+
+    def crash(batch: EngineBatch) -> Mapping[str, Tensor]:
+        raise VersionLost("worker died")
+
+    for engine in engines:
+        engine.answer = crash
+    waiting = asyncio.create_task(gateway.inference.infer(dataclasses.replace(ask(), version=1)))
+    await wait_until_async(is_false(lambda: bool(gateway.router.table.models["adder"].versions[1].lanes)), 5, "lost")
+    gateway.repository.models = (published(kept=()),)
+    gateway.keeper.look_at_repository()
+    with pytest.raises(VersionLeft):
+        await asyncio.wait_for(waiting, 5)
+    assert gateway.ledger.of("adder", 1).faults == 1
+    events.assert_balanced()
+
+
+async def test_a_version_deleted_while_it_is_warmed_ends_nothing_else(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events)
+    read_golden = gateway.repository.read_golden
+
+    async def delete_and_read(model: str, version: int) -> Golden | None:
+        gateway.repository.models = (published(versions=(2,), kept=()),)
+        gateway.keeper.look_at_repository()
+        return await read_golden(model, version)
+
+    gateway.repository.read_golden = delete_and_read  # type: ignore[method-assign]
+    await gateway.look()
+    await gateway.look()
+    assert set(gateway.router.table.models["adder"].versions) == {2}
+    assert is_ready(gateway)
+
+
+async def test_a_warm_up_that_breaks_is_an_error_of_that_version(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events)
+
+    async def broken(model: str, version: int) -> Golden | None:
+        raise KeyError("a bug")
+
+    gateway.repository.read_golden = broken  # type: ignore[method-assign]
+    await gateway.look()
+    seen = gateway.keeper.observed["torchserve"]["adder", 2]
+    assert seen == Observed(VersionState.ERROR, "its warm-up broke: KeyError('a bug')")
+
+
+async def test_damage_that_was_mended_is_seen_at_the_next_attempt(gateway: Gateway) -> None:
+    gateway.repository.damage = {3: "adder.mar was changed"}
+    for kept, damage in (((3,), "adder.mar was changed"), ((), ""), ((3,), "")):
+        gateway.repository.damage = {3: damage}
+        gateway.repository.models = (published(versions=(2, 3), kept=kept),)
+        await gateway.look()
+    assert gateway.keeper.observed["torchserve"]["adder", 3].state is VersionState.READY
+
+
 async def test_a_canary_answers_its_share_and_keys_stick(gateway: Gateway) -> None:
-    candidate = CandidateVersion(3, "r1", "here", expires_at=0, share=0.25)
+    candidate = CandidateVersion(3, "r1", "here", expires_at=2e12, share=0.25)
     model = dataclasses.replace(published(versions=(1, 2, 3)), candidate=candidate)
     gateway.repository.models = (model,)
     await gateway.look()

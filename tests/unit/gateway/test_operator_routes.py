@@ -47,6 +47,7 @@ def test_without_waiting_the_answer_comes_at_once_and_the_end_is_seen_later(serv
         ("POST", "promote", {"version": 1, "keeep": 1}, 400, "unknown field `keeep`"),
         ("POST", "promote", {"version": 1, "canary": [50, 10]}, 400, "expected rising shares"),
         ("POST", "promote", {"version": 1, "engines": ["onnx"]}, 400, "unknown engine 'onnx'"),
+        ("POST", "promote?wait=abc", {"version": 1}, 400, "query.wait"),
         ("POST", "rollback", None, 409, "nothing to roll back to"),
         ("PUT", "routing", {"weights": {"torchserve": -1}}, 400, "expected numbers of at least 0"),
         ("PUT", "routing", {"mirror": {"tfserving": 20}}, 400, "expected shares from 0 to 1"),

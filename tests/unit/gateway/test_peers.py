@@ -1,5 +1,6 @@
 """Gateway processes on one repository: who lives, who leads, what each uses."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,25 @@ def test_a_killed_process_is_no_peer_any_more_and_leaves_its_lead(tmp_path: Path
     wait_until(lambda: name not in peers.others(), 5, "the kernel gave its lock back")
     assert peers.lead("this")
     assert not list((tmp_path / ".gateways").glob(f"{name}.*")), "it is cleaned up after"
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path: Path, peers: DirectoryPeers) -> None:
+    assert peers.lead("this")
+    shutil.rmtree(tmp_path / ".gateways")
+    with closing(DirectoryPeers(tmp_path)) as other:
+        assert other.lead("this")
+        assert not peers.lead("this")
+        peers.tell(PeerReport(USING, {}, {}))
+        assert list(other.others()) == [peers.name]
+
+
+def test_a_report_that_cannot_be_read_is_not_the_end_of_its_writer(tmp_path: Path, peers: DirectoryPeers) -> None:
+    with closing(DirectoryPeers(tmp_path)) as other:
+        told = PeerReport(USING, {}, {})
+        other.tell(told)
+        assert peers.others() == {other.name: told}
+        (tmp_path / ".gateways" / f"{other.name}.json").write_text("{")
+        assert peers.others() == {other.name: told}
 
 
 def test_a_folder_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:

@@ -11,20 +11,28 @@ import pytest
 
 from gateway.core.canary import CanaryLimits
 from gateway.core.counts import Counts, Ledger
-from gateway.core.errors import Conflict, EngineFailed, InvalidRequest, NotFound, ServingError, Unavailable
+from gateway.core.errors import (
+    Conflict,
+    EngineFailed,
+    InvalidRequest,
+    NotFound,
+    RepositoryFailed,
+    ServingError,
+    Unavailable,
+)
 from gateway.core.inference import Inference, Patience
 from gateway.core.keeper import Keeper, KeeperLimits
 from gateway.core.messages import EngineBatch
 from gateway.core.mirror import Mirror, MirrorLimits
 from gateway.core.ports import PeerReport
 from gateway.core.promotion import Plan, Surroundings
-from gateway.core.published import CandidateVersion, Golden, PublishedModel, Rollout
+from gateway.core.published import CandidateVersion, Golden, PublishedModel, PublishedVersion, Rollout
 from gateway.core.rollouts import Rollouts
 from gateway.core.router import Router
 from gateway.core.tensors import Tensor
 from gateway.engines.fake import FakeEngine
 from tests.platform_process import wait_until_async
-from tests.unit.gateway.adder import LedgerEvents, MemoryPeers, MemoryRepository, add, ask, published
+from tests.unit.gateway.adder import ADDER, LedgerEvents, MemoryPeers, MemoryRepository, add, ask, published
 
 LIMITS = KeeperLimits(repository_interval_s=0.01, probe_interval_s=0.02, busy_interval_s=0.01)
 ROWS = {name: np.ones((4, 2), np.float32) for name in ("a", "b")}
@@ -182,6 +190,100 @@ async def test_orders_that_cannot_be_carried_out(
     assert platform.repository.recorded == {}
 
 
+async def test_a_canary_needs_the_live_versions_signature(platform: Platform) -> None:
+    other = dataclasses.replace(ADDER, inputs=ADDER.inputs[:1])
+    versions = {**platform.model.versions, 3: PublishedVersion(3, other, None)}
+    platform.repository.models = (dataclasses.replace(platform.model, versions=versions),)
+    with pytest.raises(InvalidRequest) as error:
+        await platform.rollouts.promote("adder", Plan(3, canary=(0.5,)))
+    assert "another signature" in error.value.message
+
+
+async def test_a_sick_live_version_does_not_keep_its_cure_out(platform: Platform) -> None:
+    platform.answer_with(2, EngineFailed("it is sick"))
+    assert (await platform.promote(3)).state == "done"
+    platform.answer_with(3, EngineFailed("this one too"))
+    await platform.rollouts.stop_keeping("adder", 2)
+    await until(lambda: ("adder", 2) not in platform.keeper.observed["torchserve"], "it is unloaded")
+    begun = await platform.rollouts.roll_back("adder")
+    assert (await platform.rollouts.wait("adder", begun)).state == "done"
+    assert platform.model.live == 2
+
+
+async def test_what_was_done_stands_even_when_it_cannot_be_recorded(platform: Platform) -> None:
+    async def full(model: str, rollout: Rollout) -> None:
+        raise RepositoryFailed("no space left on the device")
+
+    record, platform.repository.record = platform.repository.record, full  # type: ignore[method-assign]
+    await platform.promote(3)
+    assert platform.model.live == 3
+    assert (await platform.rollouts.roll_back("adder")).state == "done"
+    assert platform.model.live == 2
+    platform.repository.record = record  # type: ignore[method-assign]
+    assert (await platform.promote(3)).state == "done"
+
+
+async def test_a_record_that_could_not_be_ended_is_ended_later(platform: Platform) -> None:
+    record = platform.repository.record
+
+    async def full_at_the_end(model: str, rollout: Rollout) -> None:
+        if rollout.state != "running":
+            raise RepositoryFailed("no space left on the device")
+        await record(model, rollout)
+
+    platform.repository.record = full_at_the_end  # type: ignore[method-assign]
+    begun = await platform.rollouts.promote("adder", Plan(3))
+    await until(lambda: platform.model.live == 3, "it is live")
+    platform.repository.record = record  # type: ignore[method-assign]
+    await until(lambda: platform.repository.recorded[begun.id].state == "done", "whoever tends ends it")
+
+
+async def test_being_stopped_after_the_flip_is_no_failure(events: LedgerEvents) -> None:
+    platform = Platform(events)
+    async with running(platform):
+        platform.engines["torchserve"].gate.clear()
+        request = asyncio.create_task(platform.inference.infer(dataclasses.replace(ask(), engine="torchserve")))
+        await asyncio.wait_for(platform.engines["torchserve"].asked.wait(), 5)
+        await platform.rollouts.promote("adder", Plan(3, keep=0, engines=("tfserving",)))
+        await until(lambda: platform.model.live == 3, "it is live")
+    (record,) = platform.repository.recorded.values()
+    assert record.state == "done"
+    platform.engines["torchserve"].gate.set()
+    await asyncio.gather(request, return_exceptions=True)
+
+
+async def test_a_version_deleted_on_its_way_does_not_go_live(platform: Platform) -> None:
+    platform.engines["tfserving"].is_loading = True
+    begun = await platform.rollouts.promote("adder", Plan(3))
+    versions = {number: version for number, version in platform.model.versions.items() if number != 3}
+    platform.repository.models = (dataclasses.replace(platform.model, versions=versions),)
+    ended = await asyncio.wait_for(platform.rollouts.wait("adder", begun), 10)
+    assert (ended.state, ended.reason) == ("failed", "version 3 has left the repository")
+    assert (platform.model.live, platform.model.candidate) == (2, None)
+
+
+async def test_a_version_that_is_being_unloaded_is_loaded_again_before_it_goes_live(platform: Platform) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+    tfserving = platform.engines["tfserving"]
+    serve = tfserving.serve
+
+    async def slow_to_unload(desired: Mapping[str, frozenset[int]]) -> None:
+        if 2 not in desired["adder"]:
+            begun.set()
+            await gate.wait()
+        await serve(desired)
+
+    tfserving.serve = slow_to_unload  # type: ignore[method-assign]
+    await platform.rollouts.promote("adder", Plan(3, keep=0))
+    await asyncio.wait_for(begun.wait(), 5)
+    back = asyncio.create_task(platform.rollouts.roll_back("adder"))
+    gate.set()
+    with suppress(Conflict):
+        await platform.rollouts.wait("adder", await back)
+    await until(lambda: platform.keeper.is_ready, "whatever is live can be answered")
+    assert (await platform.inference.infer(ask())).version == platform.model.live
+
+
 async def test_one_change_at_a_time_and_who_holds_it(platform: Platform) -> None:
     platform.engines["tfserving"].is_loading = True
     begun = await platform.rollouts.promote("adder", Plan(3))
@@ -197,7 +299,7 @@ async def test_a_damaged_version_is_refused_and_the_reason_stays(platform: Platf
     with pytest.raises(Conflict) as error:
         await platform.rollouts.promote("adder", Plan(3))
     assert "is not what was published: adder.mar was changed" in error.value.message
-    assert platform.rollouts.problem_of("adder", 3) == "adder.mar was changed"
+    assert platform.rollouts.problems("adder")[3] == "adder.mar was changed"
     assert (platform.model.live, platform.model.candidate) == (2, None)
 
 
@@ -219,7 +321,7 @@ async def test_wrong_golden_answers_leave_the_live_version_untouched(platform: P
     assert record.state == "failed"
     assert "answers its golden inputs wrongly: sum differs by 3" in record.reason
     assert (platform.model.live, platform.model.candidate) == (2, None)
-    assert platform.rollouts.problem_of("adder", 3) == record.reason
+    assert platform.rollouts.problems("adder")[3] == record.reason
     assert (await platform.inference.infer(ask())).version == 2
     await until(lambda: ("adder", 3) not in platform.keeper.observed["torchserve"], "it is unloaded")
 
