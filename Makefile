@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install up test test-fast fuzz chaos bench-swap check format generate clean
+.PHONY: help install up test test-fast fuzz chaos chaos-swap bench-swap check format generate clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ fuzz: $(DEV_STAMP)  ## 20,000 hostile requests against real engines (TWINSERVE_F
 
 chaos: $(DEV_STAMP)  ## 20 kills at random moments, under load
 	TWINSERVE_CHAOS_ENGINE_KILLS=16 TWINSERVE_CHAOS_SUPERVISOR_KILLS=4 $(PYTEST) -s tests/e2e/test_chaos.py
+
+chaos-swap: $(DEV_STAMP)  ## 30 swaps cut short by kill -9, under load (TWINSERVE_CHAOS_SEED)
+	TWINSERVE_CHAOS_SWAPS=$${TWINSERVE_CHAOS_SWAPS:-30} $(PYTEST) -s tests/e2e/test_swap_chaos.py
 
 bench-swap: $(DEV_STAMP)  ## 50 promotes under load, against a running `make up` (TWINSERVE_BENCH_RATE, TWINSERVE_BENCH_PROMOTES)
 	$(BIN)/python -m loadtest.swaps --rate $${TWINSERVE_BENCH_RATE:-300} --promotes $${TWINSERVE_BENCH_PROMOTES:-50} --keep 0

@@ -273,7 +273,8 @@ class Rollouts:
             log.warning("%s: the gateway that was rolling out version %d is gone", model.name, candidate.version)
             await self._around.repository.change(model.name, lambda now: _without_candidate(now, candidate.rollout))
             self._around.keeper.look_at_repository()
-        left = [r for r in self._around.repository.rollouts(model.name) if r.state == "running" and not self._is_run(r)]
+        known = self._around.repository.rollouts(model.name)
+        left = [rollout for rollout in known if rollout.state == "running" and not self._is_run(rollout)]
         if not left:
             return
         # Read after the owners were seen dead: one may have gone live since `model` was read.
@@ -282,7 +283,8 @@ class Rollouts:
         for rollout in left:
             if now is None or (now.candidate is not None and now.candidate.rollout == rollout.id):
                 continue
-            if now.live == rollout.version:
+            # Later ones may have changed what is live; this one can only be told by that if it was the last.
+            if now.live == rollout.version and rollout.id == known[-1].id:
                 ended = replace(rollout, state="done", phase="", ended_at=time.time())
             else:
                 ended = replace(rollout, state="failed", reason="the gateway that ran it died", ended_at=time.time())
