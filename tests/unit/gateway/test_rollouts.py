@@ -242,7 +242,9 @@ async def test_being_stopped_after_the_flip_is_no_failure(events: LedgerEvents) 
     platform = Platform(events)
     async with running(platform):
         platform.engines["torchserve"].gate.clear()
-        request = asyncio.create_task(platform.inference.infer(dataclasses.replace(ask(timeout_s=1), engine="torchserve")))
+        request = asyncio.create_task(
+            platform.inference.infer(dataclasses.replace(ask(timeout_s=1), engine="torchserve"))
+        )
         await asyncio.wait_for(platform.engines["torchserve"].asked.wait(), 5)
         await platform.rollouts.promote("adder", Plan(3, keep=0, engines=("tfserving",)))
         await until(lambda: platform.model.live == 3, "it is live")
