@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.counts import Ledger
-from gateway.core.errors import DeadlineExceeded, EngineError, EngineFailed, EngineRejected, EngineUnreachable
+from gateway.core.damage import Damage
+from gateway.core.errors import EngineError, EngineFailed
 from gateway.core.lanes import Lanes
 from gateway.core.lifecycle import (
     LaneKey,
@@ -28,24 +27,21 @@ from gateway.core.lifecycle import (
     needs_change,
     resident_versions,
 )
-from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Events, Observed, PeerReport, Peers, Repository, Using, VersionState
 from gateway.core.published import PublishedModel
 from gateway.core.router import Canary, ModelRoute, Router, RoutingTable, VersionRoute
-from gateway.core.tensors import Signature, Tensor
+from gateway.core.trials import TrialLimits, Trials
 from gateway.core.warmup import WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
 
-SETTLED = (VersionState.READY, VersionState.ERROR)
 UNSETTLED = (VersionState.LOADING, VersionState.WARMING)
 _WARMUP_MOMENT_S = 0.25
-_DAMAGE_LIFETIME_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperLimits:
-    """How often the repository and the engines are looked at (seconds), and the bounds of warm-ups and batchers.
+    """How often repository and engines are looked at (seconds), and the bounds of trials, warm-ups and batchers.
 
     An engine is looked at every `busy_interval_s` while something on it is loading or it is on its way back.
     """
@@ -53,8 +49,7 @@ class KeeperLimits:
     repository_interval_s: float = 0.25
     probe_interval_s: float = 1.0
     busy_interval_s: float = 0.1
-    silence_s: float = 3.0
-    trial_timeout_s: float = 2.0
+    trial: TrialLimits = field(default_factory=TrialLimits)
     warmup: WarmupLimits = field(default_factory=WarmupLimits)
     batch: BatchLimits = field(default_factory=BatchLimits)
 
@@ -81,12 +76,12 @@ class Keeper:
         self._ledger = ledger
         self._lanes = Lanes(self._engines, limits.batch, events)
         self._warmups = Warmups(repository, limits.warmup)
+        self._trials = Trials(self._lanes, limits.trial)
         self._models: Mapping[str, PublishedModel] = {}
         self._routed_models: Mapping[str, PublishedModel] = {}
         self._observed: dict[str, States] = {}
-        self._damage: dict[tuple[str, int], tuple[float, str]] = {}
+        self._damage = Damage(repository)
         self._wakes = {name: asyncio.Event() for name in self._engines}
-        self._on_trial: set[str] = set()
         self._behind: set[str] = set()
         self._rounds = dict.fromkeys(self._engines, 0)
         self._expired: frozenset[str] = frozenset()
@@ -184,7 +179,8 @@ class Keeper:
             wake.clear()
             await self.look_at(engine)
             states = self._observed.get(engine.name, {}).values()
-            is_busy = engine.name in self._on_trial | self._behind or any(seen.state in UNSETTLED for seen in states)
+            is_behind = engine.name in self._behind or any(seen.state in UNSETTLED for seen in states)
+            is_busy = is_behind or self._trials.is_on(engine.name)
             try:
                 interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
                 async with asyncio.timeout(interval_s):
@@ -214,7 +210,7 @@ class Keeper:
         try:
             held = await self._bring_up_to_date(engine)
             observed = await self._judge(engine, held)
-            may_return = await self._passes_trial(engine, observed)
+            may_return = await self._trials.may_take_part(engine, self._models, observed)
         except EngineError as error:
             log.info("engine %s: %s", engine.name, error.message)
             self._lose(engine.name, error.message)
@@ -235,7 +231,7 @@ class Keeper:
             *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
         )
         desired = desired_versions(self._resident(), in_use)
-        desired = await self._without_damaged(desired, observed)
+        desired = await self._damage.leave_out(desired, observed)
         if not needs_change(desired, observed):
             self._behind.discard(engine.name)
             return observed
@@ -254,24 +250,6 @@ class Keeper:
             states = self._observed[engine]
             self._observed[engine] = {key: seen for key, seen in states.items() if key[1] in desired.get(key[0], ())}
 
-    async def _without_damaged(
-        self, desired: Mapping[str, frozenset[int]], observed: States
-    ) -> Mapping[str, frozenset[int]]:
-        """Leave out what is to be loaded but is not what was published. What is loaded already is left alone."""
-        now = asyncio.get_running_loop().time()
-        wished = {(model, version) for model, versions in desired.items() for version in versions}
-        self._damage = {key: found for key, found in self._damage.items() if key in wished}
-        for model, versions in desired.items():
-            for version in versions:
-                key = (model, version)
-                since, _ = self._damage.get(key, (-_DAMAGE_LIFETIME_S, ""))
-                if key not in observed and now - since >= _DAMAGE_LIFETIME_S:
-                    self._damage[key] = (now, await self._repository.find_damage(model, version))
-                if key in observed:
-                    self._damage.pop(key, None)  # it is read afresh before it is loaded again
-        bad = {key for key, (_, reason) in self._damage.items() if reason}
-        return {model: frozenset(v for v in versions if (model, v) not in bad) for model, versions in desired.items()}
-
     async def _judge(self, engine: Engine, held: States) -> States:
         """What this process thinks of each version: warmed and right, or not, and what is damaged."""
         self._warmups.keep_only(engine.name, frozenset(k for k, s in held.items() if s.state is VersionState.READY))
@@ -285,41 +263,13 @@ class Keeper:
             self._warm(engine, key)
         await self._warmups.settle(engine.name, _WARMUP_MOMENT_S)
         judged = {key: seen for key in ready if (seen := self._warm(engine, key)) is not None}
-        damaged = {k: Observed(VersionState.ERROR, why) for k, (_, why) in self._damage.items() if why}
-        return {**damaged, **held, **judged}
+        return {**self._damage.states, **held, **judged}
 
     def _warm(self, engine: Engine, key: tuple[str, int]) -> Observed | None:
         """None for what has just left the repository."""
         model = self._models.get(key[0])
         published = model.versions.get(key[1]) if model else None
         return self._warmups.state(engine, *key, published.signature) if published else None
-
-    async def _passes_trial(self, engine: Engine, observed: States) -> bool:
-        """Whether the engine may take part. Raises EngineError when it is silent in a trial."""
-        if engine.name in self._on_trial:
-            live = [observed.get((model.name, model.live)) for model in self._models.values()]
-            if any(seen is None or seen.state not in SETTLED for seen in live):
-                return False
-        elif self._lanes.longest_silence_s(engine.name) <= self._limits.silence_s:
-            return True
-        for model in self._models.values():
-            seen = observed.get((model.name, model.live))
-            if seen is not None and seen.state is VersionState.READY:
-                await self._try_out(engine, model)
-        self._on_trial.discard(engine.name)
-        self._lanes.engine_answered(engine.name)
-        return True
-
-    async def _try_out(self, engine: Engine, model: PublishedModel) -> None:
-        deadline = asyncio.get_running_loop().time() + self._limits.trial_timeout_s
-        inputs = _zeros(model.versions[model.live].signature)
-        try:
-            await engine.infer(EngineBatch(model.name, model.live, inputs, deadline))
-        except EngineRejected:
-            return  # zeros are nothing to it, but it answers
-        except DeadlineExceeded as error:
-            waited = f"{self._limits.trial_timeout_s:g} s"
-            raise EngineUnreachable(f"{engine.name} did not answer a trial inference in {waited}") from error
 
     def _lose(self, engine: str, reason: str) -> None:
         self._events.engine_seen(engine, self._engines[engine].implementation, is_up=False)
@@ -328,7 +278,7 @@ class Keeper:
         if lost is None:
             return
         log.warning("engine %s is left out of routing: %s", engine, reason)
-        self._on_trial.add(engine)
+        self._trials.begin(engine)
         for model, version in lost:
             self._events.version_seen(model, version, engine, None)
         self._assign_table(is_lost=lambda lane: lane.engine == engine)
@@ -406,8 +356,3 @@ def _joined(using: Using, routes: Mapping[str, ModelRoute]) -> Using:
         engine: versions | {(key.model, key.version) for key in keys if key.engine == engine}
         for engine, versions in using.items()
     }
-
-
-def _zeros(signature: Signature) -> Mapping[str, Tensor]:
-    """One row of nothing."""
-    return {spec.name: np.zeros([max(size, 1) for size in spec.shape], spec.dtype) for spec in signature.inputs}

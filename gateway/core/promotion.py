@@ -6,8 +6,6 @@ its seconds are recorded as it ends. Loading and unloading are the keeper's: thi
 """
 
 import asyncio
-import logging
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,21 +15,16 @@ from gateway.core.canary import CanaryLimits, judge
 from gateway.core.counts import Counts, Ledger, total, window
 from gateway.core.errors import ServingError
 from gateway.core.keeper import Keeper
-from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Events, Observed, Peers, Repository, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
+from gateway.core.speed import COMPARED_ROWS, measure_slowdown
 from gateway.core.warmup import tile
-
-log = logging.getLogger(__name__)
 
 CLAIM_LIFETIME_S = 15.0
 _RENEWAL_S = 4.0
 _POLL_S = 0.05
 _FOLLOW_TIMEOUT_S = 5.0
 _OLD_NEWS_S = 10.0
-_PAIRS = 7
-_COMPARED_ROWS = 8
-_PAIR_TIMEOUT_S = 30.0
 
 
 Everywhere = Mapping[str, Mapping[tuple[str, int], Counts]]
@@ -172,41 +165,25 @@ class Promotion:
     # -- comparing
 
     async def _compare_speed(self) -> None:
-        """Time the same batch on both versions in turns; much slower is refused before a client notices."""
+        """Refuse a version that is much slower than the live one, before a client notices. Raises RolloutFailed."""
         golden = await self._around.repository.read_golden(self._model, self._plan.version)
-        if golden is None:
+        versions = self._published().versions
+        published, before = versions[self._plan.version], versions[self.record.from_version]
+        if golden is None or before.signature != published.signature:
             return
-        published = self._published().versions[self._plan.version]
-        inputs = tile(golden.inputs, _COMPARED_ROWS) if published.signature.is_batchable else golden.inputs
-        live = self._published().versions[self.record.from_version]
-        if live.signature != published.signature:
-            return
+        inputs = tile(golden.inputs, COMPARED_ROWS) if published.signature.is_batchable else golden.inputs
+        pair = (self.record.from_version, self._plan.version)
         for name in self._engines:
             holds = self._around.keeper.observed.get(name, {}).get((self._model, self.record.from_version))
             if holds is None or holds.state is not VersionState.READY:
                 continue
-            ratios = []
-            for _ in range(_PAIRS):
-                try:
-                    live_s = await self._time(name, self.record.from_version, inputs)
-                except ServingError as error:
-                    log.info("%s cannot be compared with on %s: %s", self._model, name, error.message)
-                    break
-                ratios.append(await self._time(name, self._plan.version, inputs) / live_s)
-                await self._hold_claim()
-            slowdown = statistics.median(ratios) if len(ratios) == _PAIRS else 0.0
-            if slowdown > self._plan.max_slowdown:
+            engine = self._around.engines[name]
+            slowdown = await measure_slowdown(engine, self._model, pair, inputs, self._hold_claim)
+            if slowdown is not None and slowdown > self._plan.max_slowdown:
                 raise RolloutFailed(
                     f"{name} takes {slowdown:.1f} times as long with it as with version {self.record.from_version}; "
                     f"allowed is {self._plan.max_slowdown:g} times"
                 )
-
-    async def _time(self, engine: str, version: int, inputs: Mapping[str, object]) -> float:
-        deadline = asyncio.get_running_loop().time() + _PAIR_TIMEOUT_S
-        started = time.perf_counter()
-        batch = EngineBatch(self._model, version, inputs, deadline)  # type: ignore[arg-type]
-        await self._around.engines[engine].infer(batch)
-        return time.perf_counter() - started
 
     # -- canary
 

@@ -29,6 +29,7 @@ from gateway.core.ports import Observed, PeerReport, VersionState
 from gateway.core.published import CandidateVersion, Golden, PublishedModel
 from gateway.core.router import Router
 from gateway.core.tensors import Tensor
+from gateway.core.trials import TrialLimits
 from gateway.engines.fake import FakeEngine
 from tests.platform_process import wait_until_async
 from tests.unit.gateway.adder import LedgerEvents, MemoryPeers, MemoryRepository, add, ask, published
@@ -36,7 +37,7 @@ from tests.unit.gateway.adder import LedgerEvents, MemoryPeers, MemoryRepository
 Engines = tuple[FakeEngine, FakeEngine]
 
 # No patience: whoever owes an answer when it is looked at is tried at once.
-LIMITS = KeeperLimits(silence_s=0, trial_timeout_s=0.05)
+LIMITS = KeeperLimits(trial=TrialLimits(silence_s=0, timeout_s=0.05))
 
 
 class Gateway:
