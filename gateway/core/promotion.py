@@ -80,6 +80,7 @@ class Promotion:
         self._renewed_at = 0.0
         self._began_at = time.monotonic()
         self._rounds = {engine: around.keeper.rounds(engine) for engine in self._engines}
+        self._at_start = self._counts()
         self._seen_before = {engine: self._seen(engine) for engine in self._engines}
 
     async def run(self) -> None:
@@ -203,8 +204,7 @@ class Promotion:
         while True:
             now = self._counts()
             candidate = between(at_start, now, (self._model, plan.version))
-            # The live version is judged by all the canary's time: at a share of 100 % it answers nobody.
-            live = between(began, now, (self._model, self.record.from_version))
+            live = self._baseline(began, now)
             judgement = judge(candidate, live, plan.limits)
             held_s = time.monotonic() - since
             if judgement.problem:
@@ -218,6 +218,19 @@ class Promotion:
                 )
             await asyncio.sleep(min(0.25, plan.hold_s / 4 + 0.01))
             await self._hold_claim()
+
+    def _baseline(self, began: Everywhere, now: Everywhere) -> Counts:
+        """What the live version did in all the canary's time, for at a share of 100 % it answers nobody.
+
+        Where that was little, because a slow canary holds up the clients, its time before the canary counts too.
+        """
+        key = (self._model, self.record.from_version)
+        live = between(began, now, key)
+        for earlier in (self._at_start, {}):
+            if sum(live.latency) >= self._plan.limits.min_samples:
+                break
+            live = between(earlier, now, key)
+        return live
 
     def _counts(self) -> Everywhere:
         """What every gateway process has counted by now."""

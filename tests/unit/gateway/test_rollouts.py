@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -34,6 +34,7 @@ from gateway.engines.fake import FakeEngine
 from tests.platform_process import wait_until_async
 from tests.unit.gateway.adder import ADDER, LedgerEvents, MemoryPeers, MemoryRepository, add, ask, published
 
+Infer = Callable[[EngineBatch], Awaitable[Mapping[str, Tensor]]]
 LIMITS = KeeperLimits(repository_interval_s=0.01, probe_interval_s=0.02, busy_interval_s=0.01)
 ROWS = {name: np.ones((4, 2), np.float32) for name in ("a", "b")}
 GOLDEN = Golden(ROWS, {"sum": np.full((4, 2), 2, np.float32)})
@@ -379,6 +380,32 @@ async def test_a_canary_goes_through_its_steps(platform: Platform) -> None:
     assert "canary" in record.phases
     platform.events.assert_balanced()
     assert platform.events.counts["failed"] == 0
+
+
+async def test_a_slow_canary_that_holds_up_all_clients_is_compared_with_the_time_before(platform: Platform) -> None:
+    """Its clients wait for it, so the live version hardly answers anybody while it runs."""
+    for _ in range(120):
+        await platform.inference.infer(ask())
+    loop = asyncio.get_running_loop()
+
+    for engine in platform.engines.values():
+
+        async def crawl(batch: EngineBatch, infer: Infer = engine.infer) -> Mapping[str, Tensor]:
+            if batch.version == 3 and batch.inputs["a"][0, 0] == 9:
+                late = loop.create_future()
+                loop.call_later(0.2, late.set_result, None)
+                await late
+            return await infer(batch)
+
+        engine.infer = crawl  # type: ignore[method-assign]
+    stop = asyncio.Event()
+    clients = [asyncio.create_task(send(platform, stop, value=9)) for _ in range(20)]
+    record = await platform.promote(3, canary=(1.0,), hold_s=0.5, limits=CanaryLimits(min_samples=20))
+    stop.set()
+    await asyncio.gather(*clients)
+    assert record.state == "failed"
+    assert "answers took longer than" in record.reason
+    assert platform.model.live == 2
 
 
 async def test_a_canary_that_fails_is_rolled_back_within_its_step(platform: Platform) -> None:
