@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.core.canary import CanaryLimits
-from gateway.core.promotion import Plan
+from gateway.core.plan import Plan
 from gateway.core.published import Rollout
 from gateway.core.rollouts import Rollouts
 from gateway.platform_state import PlatformState

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import admin
+from gateway.core.agreement import Tolerance
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.counts import Ledger
 from gateway.core.errors import InvalidRequest, ServingError
@@ -25,9 +26,9 @@ from gateway.core.inference import Inference, Patience
 from gateway.core.keeper import Keeper, KeeperLimits
 from gateway.core.mirror import Mirror, MirrorLimits
 from gateway.core.ports import Engine
-from gateway.core.promotion import Surroundings
 from gateway.core.rollouts import Rollouts
 from gateway.core.router import Router
+from gateway.core.surroundings import Surroundings
 from gateway.core.warmup import WarmupLimits
 from gateway.engine_memory import EngineMemory
 from gateway.engines.tfserving import TfServing, TfServingAddress
@@ -81,7 +82,7 @@ def make_app(
     peers = DirectoryPeers(settings.repository)
     router = Router(tuple(engine.name for engine in engines))
     keeper = Keeper(engines, repository, peers, router, metrics, _keeper_limits(settings), ledger)
-    mirror = Mirror(ledger, metrics, MirrorLimits(atol=settings.golden_atol, rtol=settings.golden_rtol))
+    mirror = Mirror(ledger, metrics, MirrorLimits(tolerance=_tolerance(settings)))
     inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
     memory = EngineMemory(settings.engine_memory_file)
     by_name = {engine.name: engine for engine in engines}
@@ -110,10 +111,15 @@ def make_app(
     return app
 
 
+def _tolerance(settings: Settings) -> Tolerance:
+    """One for golden answers and for mirrored ones: both compare engines that compute the same function."""
+    return Tolerance(settings.golden_atol, settings.golden_rtol)
+
+
 def _keeper_limits(settings: Settings) -> KeeperLimits:
     return KeeperLimits(
         probe_interval_s=settings.probe_interval_s,
-        warmup=WarmupLimits(settings.batch_rows, atol=settings.golden_atol, rtol=settings.golden_rtol),
+        warmup=WarmupLimits(settings.batch_rows, tolerance=_tolerance(settings)),
         batch=BatchLimits(settings.batch_in_flight, settings.batch_rows, settings.queue_rows),
     )
 

@@ -1,9 +1,10 @@
 """The one use case: answer a request. Every dialect ends here.
 
-Rules: a request is accepted once it is valid and a version for it is known; from then on it is answered or failed,
-and the ledger says which, whatever happens (accepted = answered + failed). It holds its version on every engine that
-may come to answer it. What one engine cannot answer, lost or overloaded, the other is asked, unless the client named
-the engine; when no engine is left, it waits a while for one to come back. Knows no protocol and no engine by name.
+Rules: the version was chosen before, by whoever decoded the request for it. A request is accepted once it is valid and
+its version is there; from then on it is answered or failed, and the ledger says which, whatever happens (accepted =
+answered + failed). It holds its version on every engine that may come to answer it. What one engine cannot answer, lost
+or overloaded, the other is asked, unless the client named the engine; when no engine is left, it waits a while for one
+to come back. Knows no protocol and no engine by name.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from gateway.core.lifecycle import LaneKey
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.mirror import Mirror
 from gateway.core.ports import Events
-from gateway.core.router import Lane, Router, VersionRoute
+from gateway.core.router import Lane, Router
 
 Doubt = Callable[[LaneKey, bool], None]
 """Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""
@@ -68,55 +69,55 @@ class Inference:
         """
         if request.engine is not None:
             self._router.check_engine(request.engine)
-        route = self._router.version(request.model, request.version, request.route_key, request.engine)
+        route = self._router.version(request.model, request.version)
         rows = route.signature.check_inputs(request.inputs)
         route.signature.check_requested(request.outputs)
 
-        counts = self._ledger.of(request.model, route.version)
+        counts = self._ledger.of(request.model, request.version)
         counts.accepted += 1
-        self._events.accepted(request.model, route.version)
+        self._events.accepted(request.model, request.version)
         started = perf_counter()
         try:
-            answer = await self._answer(request, route.version, rows)
+            answer = await self._answer(request, rows)
         except BaseException as error:
             if isinstance(error, ServingError):
-                error.version = route.version
+                error.version = request.version
             counts.failed += 1
             counts.faults += not isinstance(error, ServingError | asyncio.CancelledError) or isinstance(error, _FAULTS)
-            self._events.failed(request.model, route.version)
+            self._events.failed(request.model, request.version)
             raise
         counts.answered += 1
         counts.add_latency(perf_counter() - started)
-        self._events.answered(request.model, route.version)
+        self._events.answered(request.model, request.version)
         model = self._router.table.models.get(request.model)
-        if model is not None and (current := model.versions.get(route.version)) is not None:
-            self._mirror.offer(model, current, request, answer)
+        if model is not None and (current := model.versions.get(request.version)) is not None:
+            self._mirror.offer(model, current, request, rows, answer)
         return answer
 
-    async def _answer(self, request: InferRequest, version: int, rows: int) -> InferAnswer:
+    async def _answer(self, request: InferRequest, rows: int) -> InferAnswer:
         if asyncio.get_running_loop().time() >= request.deadline:
             raise DeadlineExceeded("the deadline had passed before the request was queued")
         rounds = 0
         while True:
             rounds += 1
             try:
-                route = self._router.version(request.model, version)
+                route = self._router.version(request.model, request.version)
             except NotFound as error:
                 raise VersionLeft(error.message) from error
             lanes = tuple(self._router.lanes(request.model, route, request.engine))
             with hold_all(lane.leases for lane in lanes):
                 try:
-                    return await self._try_lanes(lanes, request, route, rows)
+                    return await self._try_lanes(lanes, request, rows)
                 except Unavailable:
                     if request.engine is not None or rounds == _MOST_ROUNDS:
                         raise
-                    if not await self._engine_returns(request, version):
+                    if not await self._engine_returns(request):
                         raise
 
-    async def _engine_returns(self, request: InferRequest, version: int) -> bool:
-        """Wait for an engine that can answer for the version; False when it is not worth it, or no longer."""
+    async def _engine_returns(self, request: InferRequest) -> bool:
+        """Wait for an engine that can answer for the version asked for; False when it is not worth it, or no longer."""
         loop = asyncio.get_running_loop()
-        while (since := self._router.empty_since(request.model, version)) is not None:
+        while (since := self._router.empty_since(request.model, request.version)) is not None:
             until = min(request.deadline, since + self._patience.seconds)
             if loop.time() >= until or self._waiting >= self._patience.requests:
                 return False
@@ -130,19 +131,17 @@ class Inference:
                 self._waiting -= 1
         return True
 
-    async def _try_lanes(
-        self, lanes: tuple[Lane, ...], request: InferRequest, route: VersionRoute, rows: int
-    ) -> InferAnswer:
+    async def _try_lanes(self, lanes: tuple[Lane, ...], request: InferRequest, rows: int) -> InferAnswer:
         who = f"engine {request.engine} cannot" if request.engine else "no engine can"
-        problem: ServingError = Unavailable(f"{who} answer for {request.model} version {route.version} now")
+        problem: ServingError = Unavailable(f"{who} answer for {request.model} version {request.version} now")
         problem.engine = request.engine or ""
         has_failed = False
         for lane in lanes:
             if lane.batcher.is_abandoned:
                 continue
             try:
-                answer = await self._ask(lane, request, route, rows)
-                self._ledger.of(request.model, route.version).rescued += has_failed
+                answer = await self._ask(lane, request, rows)
+                self._ledger.of(request.model, request.version).rescued += has_failed
                 return answer
             except ServingError as error:
                 error.engine = lane.engine
@@ -151,7 +150,7 @@ class Inference:
                 problem = error
                 has_failed = not isinstance(error, Overloaded)
                 if isinstance(error, EngineUnreachable):
-                    key = LaneKey(lane.engine, request.model, route.version)
+                    key = LaneKey(lane.engine, request.model, request.version)
                     self._doubt(key, not isinstance(error, VersionLost))
         if isinstance(problem, EngineUnreachable):
             unavailable = Unavailable(f"no engine could be reached: {problem.message}")
@@ -159,14 +158,14 @@ class Inference:
             raise unavailable from problem
         raise problem
 
-    async def _ask(self, lane: Lane, request: InferRequest, route: VersionRoute, rows: int) -> InferAnswer:
+    async def _ask(self, lane: Lane, request: InferRequest, rows: int) -> InferAnswer:
         served = await lane.batcher.submit(request.inputs, rows, request.deadline)
         outputs = served.outputs
         if request.outputs:
             outputs = {name: outputs[name] for name in request.outputs}
         return InferAnswer(
             model=request.model,
-            version=route.version,
+            version=request.version,
             engine=lane.engine,
             outputs=outputs,
             queue_s=served.queue_s,

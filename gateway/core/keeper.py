@@ -1,9 +1,10 @@
 """Keeps every engine at what the repository says, and the routing table at what the engines have.
 
-Rules: observe, decide (lifecycle, pure), then do. One task an engine, so that a slow engine delays nobody else, and one
-for the repository. Only the leading gateway process tells engines what to hold; every one observes. What this process
-uses is told to the others before it is used, and what is to be unloaded leaves every table before the engine is told.
-A version enters the table once it has answered its golden inputs; an engine that was lost, once its live ones have.
+Rules: observe, decide (lifecycle and routes, pure), then do. One task an engine, so that a slow engine delays nobody
+else, and one for the repository. Only the leading gateway process tells engines what to hold; every one observes. What
+this process uses is told to the others before it is used, and what is to be unloaded leaves every table before the
+engine is told. A version enters the table once it has answered its golden inputs; an engine that was lost, once its
+live ones have. Must not know why a version is wished for, nor what anybody asks of it.
 """
 
 import asyncio
@@ -18,18 +19,13 @@ from gateway.core.counts import Ledger
 from gateway.core.damage import Damage
 from gateway.core.errors import EngineError, EngineFailed
 from gateway.core.lanes import Lanes
-from gateway.core.lifecycle import (
-    LaneKey,
-    States,
-    answering_version,
-    desired_versions,
-    is_live_everywhere,
-    needs_change,
-    resident_versions,
-)
+from gateway.core.lifecycle import LaneKey, States, desired_versions, is_live_everywhere, needs_change
 from gateway.core.ports import Engine, Events, Observed, PeerReport, Peers, Repository, Using, VersionState
 from gateway.core.published import PublishedModel
-from gateway.core.router import Canary, ModelRoute, Router, RoutingTable, VersionRoute
+from gateway.core.readiness import Readiness, can_answer_all
+from gateway.core.router import Router, RoutingTable
+from gateway.core.routes import Snapshot, expired_claims, lanes_in, plan_lanes, plan_resident, plan_routes, with_lanes
+from gateway.core.sightings import Sightings
 from gateway.core.trials import TrialLimits, Trials
 from gateway.core.warmup import WarmupLimits, Warmups
 
@@ -71,12 +67,12 @@ class Keeper:
         self._repository = repository
         self._peers = peers
         self._router = router
-        self._events = events
         self._limits = limits
         self._ledger = ledger
         self._lanes = Lanes(self._engines, limits.batch, events)
         self._warmups = Warmups(repository, limits.warmup)
         self._trials = Trials(self._lanes, limits.trial)
+        self._sightings = Sightings(events)
         self._models: Mapping[str, PublishedModel] = {}
         self._routed_models: Mapping[str, PublishedModel] = {}
         self._observed: dict[str, States] = {}
@@ -85,8 +81,7 @@ class Keeper:
         self._behind: set[str] = set()
         self._rounds = dict.fromkeys(self._engines, 0)
         self._expired: frozenset[str] = frozenset()
-        self._was_ready = False
-        self._were_ready: set[str] = set()
+        self._readiness = Readiness()
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -105,7 +100,7 @@ class Keeper:
     @property
     def using(self) -> Using:
         """What this process routes to or holds requests on."""
-        routed = self._routed()
+        routed = lanes_in(self._router.table.models)
         return {
             name: frozenset((key.model, key.version) for key in routed if key.engine == name) | self._lanes.held(name)
             for name in self._engines
@@ -113,14 +108,8 @@ class Keeper:
 
     @property
     def is_ready(self) -> bool:
-        """First true when every engine has every live version; from then on while any engine can answer.
-
-        A model that is published later counts from the moment it could first be answered.
-        """
-        models = self._router.table.models
-        return self._was_ready and all(
-            bool(route.versions[route.live].lanes) for name, route in models.items() if name in self._were_ready
-        )
+        """First true when every engine has every live version; from then on while any engine can answer."""
+        return self._readiness.is_ready(self._router.table.models)
 
     def rounds(self, engine: str) -> int:
         """How many times this engine was looked at to the end."""
@@ -129,8 +118,7 @@ class Keeper:
     @property
     def can_answer(self) -> bool:
         """Whether every model's live version has an engine (and there is a model at all)."""
-        models = self._router.table.models.values()
-        return bool(models) and all(route.versions[route.live].lanes for route in models)
+        return can_answer_all(self._router.table.models)
 
     async def wait_can_answer(self, timeout_s: float) -> None:
         """Return once it can, or when the time is over."""
@@ -151,6 +139,7 @@ class Keeper:
             states.pop((key.model, key.version))
             self._observed[key.engine] = states
             self._warmups.forget(key)
+            self._sightings.tell_gone(key)
             self._assign_table(is_lost=lambda lane: lane == key)
             self._wakes[key.engine].set()
 
@@ -191,8 +180,7 @@ class Keeper:
     def look_at_repository(self) -> None:
         """Read the repository; a change is followed in routing at once, and the engines are looked at."""
         self._models = self._repository.scan()
-        now = time.time()
-        expired = frozenset(name for name, m in self._models.items() if m.candidate and m.candidate.expires_at < now)
+        expired = expired_claims(self._models, time.time())
         if self._models != self._routed_models or expired != self._expired:
             self._expired = expired
             self._assign_table()
@@ -201,8 +189,7 @@ class Keeper:
         self._tell(self.using)
 
     def _tell(self, using: Using) -> None:
-        answering = {name: route.live for name, route in self._router.table.models.items()}
-        self._peers.tell(PeerReport(using, self._ledger.counts, answering))
+        self._peers.tell(PeerReport(using, self._ledger.counts, self._answering))
 
     async def look_at(self, engine: Engine) -> None:
         """One round: read the repository, observe the engine, tell it what to hold, renew the table."""
@@ -216,7 +203,7 @@ class Keeper:
             self._lose(engine.name, error.message)
             return
         self._rounds[engine.name] += 1
-        self._report(engine, observed)
+        self._sightings.tell(engine, observed)
         if may_return and observed != self._observed.get(engine.name):
             self._observed[engine.name] = observed
             self._assign_table()
@@ -230,7 +217,7 @@ class Keeper:
         in_use = self._lanes.held(engine.name).union(
             *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
         )
-        desired = desired_versions(self._resident(), in_use)
+        desired = desired_versions(plan_resident(self._snapshot), in_use)
         desired = await self._damage.leave_out(desired, observed)
         if not needs_change(desired, observed):
             self._behind.discard(engine.name)
@@ -253,7 +240,7 @@ class Keeper:
     async def _judge(self, engine: Engine, held: States) -> States:
         """What this process thinks of each version: warmed and right, or not, and what is damaged."""
         self._warmups.keep_only(engine.name, frozenset(k for k, s in held.items() if s.state is VersionState.READY))
-        resident = self._resident()
+        resident = plan_resident(self._snapshot)
         ready = [
             key
             for key, seen in held.items()
@@ -272,87 +259,34 @@ class Keeper:
         return self._warmups.state(engine, *key, published.signature) if published else None
 
     def _lose(self, engine: str, reason: str) -> None:
-        self._events.engine_seen(engine, self._engines[engine].implementation, is_up=False)
+        self._sightings.tell_down(self._engines[engine])
         self._warmups.keep_only(engine, frozenset())
-        lost = self._observed.pop(engine, None)
-        if lost is None:
+        if self._observed.pop(engine, None) is None:
             return
         log.warning("engine %s is left out of routing: %s", engine, reason)
         self._trials.begin(engine)
-        for model, version in lost:
-            self._events.version_seen(model, version, engine, None)
         self._assign_table(is_lost=lambda lane: lane.engine == engine)
         self._wakes[engine].set()
 
-    def _report(self, engine: Engine, observed: States) -> None:
-        self._events.engine_seen(engine.name, engine.implementation, is_up=True)
-        before = self._observed.get(engine.name, {})
-        for (model, version), seen in observed.items():
-            self._events.version_seen(model, version, engine.name, seen.state)
-            if before.get((model, version)) != seen:
-                log.info("%s version %d on %s: %s %s", model, version, engine.name, seen.state.value, seen.reason)
-        for model, version in before.keys() - observed.keys():
-            self._events.version_seen(model, version, engine.name, None)
+    @property
+    def _answering(self) -> Mapping[str, int]:
+        return {name: route.live for name, route in self._router.table.models.items()}
 
-    def _resident(self) -> Mapping[str, tuple[int, ...]]:
-        return {name: resident_versions(model, self._answering(model)) for name, model in self._models.items()}
-
-    def _answering(self, model: PublishedModel) -> int:
-        before = self._router.table.models.get(model.name)
-        return answering_version(model, before.live if before else None, self._observed)
+    @property
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(tuple(self._engines), self._models, self._observed, self._answering, self._expired)
 
     def _assign_table(self, is_lost: Callable[[LaneKey], bool] = lambda _: False) -> None:
-        routes = self._routes()
-        if _keys(routes) - self._routed():
+        told = lanes_in(self._router.table.models)
+        while not (wished := plan_lanes(self._snapshot)) <= told:
             # Said before it is done, and the repository read once more: whoever unloads reads both the other way round.
-            self._tell(_joined(self.using, routes))
+            told |= wished
+            self._tell(with_lanes(self.using, told))
             self._models = self._repository.scan()
-            routes = self._routes()
+        routes = plan_routes(self._snapshot, self._lanes.get)
         self._router.assign(RoutingTable(tuple(self._engines), routes), asyncio.get_running_loop().time())
         self._routed_models = self._models
-        self._lanes.keep_only(_keys(routes), is_lost)
+        self._lanes.keep_only(lanes_in(routes), is_lost)
         self._tell(self.using)
-        if set(self._observed) == set(self._engines) and is_live_everywhere(self._models, self._observed):
-            self._was_ready = True
-        self._were_ready |= {name for name, route in routes.items() if route.versions[route.live].lanes}
-
-    def _routed(self) -> frozenset[LaneKey]:
-        return _keys(self._router.table.models)
-
-    def _routes(self) -> dict[str, ModelRoute]:
-        resident = self._resident()
-        return {name: self._route(model, resident[name]) for name, model in self._models.items()}
-
-    def _route(self, model: PublishedModel, resident: tuple[int, ...]) -> ModelRoute:
-        versions = {}
-        for version in resident:
-            published = model.versions[version]
-            lanes = {
-                engine: self._lanes.get(LaneKey(engine, model.name, version), published.signature)
-                for engine in self._engines
-                if (seen := self._observed.get(engine, {}).get((model.name, version)))
-                and seen.state is VersionState.READY
-            }
-            versions[version] = VersionRoute(version, published.signature, published.image, lanes)
-        candidate = model.candidate
-        # Past its claim nobody judges it any more, so nobody may be sent to it.
-        is_judged = candidate is not None and model.name not in self._expired
-        canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate and is_judged else None
-        return ModelRoute(model.name, self._answering(model), model.weights, versions, canary, model.mirror)
-
-
-def _keys(routes: Mapping[str, ModelRoute]) -> frozenset[LaneKey]:
-    return frozenset(
-        LaneKey(engine, model.name, route.version)
-        for model in routes.values()
-        for route in model.versions.values()
-        for engine in route.lanes
-    )
-
-
-def _joined(using: Using, routes: Mapping[str, ModelRoute]) -> Using:
-    keys = _keys(routes)
-    return {
-        engine: versions | {(key.model, key.version) for key in keys if key.engine == engine}
-        for engine, versions in using.items()
-    }
+        is_whole = set(self._observed) == set(self._engines)
+        self._readiness.note(routes, is_whole and is_live_everywhere(self._models, self._observed))

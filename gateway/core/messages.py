@@ -12,18 +12,18 @@ from gateway.core.tensors import Tensor
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A decoded request. `version` None is the live one, `engine` None lets routing decide, `outputs` () is all.
+    """A decoded request. `engine` None lets routing decide, `outputs` () is all.
 
-    While a canary runs, requests with the same `route_key` that name no version are answered by the same one.
+    `version` is always one number: whoever decodes chooses it first (`Router.version`: the one named, the live one or
+    the canary), because the inputs are decoded by that version's signature.
     """
 
     model: str
-    version: int | None
+    version: int
     inputs: Mapping[str, Tensor]
     deadline: float
     engine: str | None = None
     outputs: tuple[str, ...] = ()
-    route_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Rules: after the client's answer is complete, never before; the client is neithe
 first thing that is dropped: a copy is made only while nothing waits for the engine that would get it. The shares are
 exact, not drawn. The last mismatches are kept with their inputs, for inspection. While a canary runs, a share of what
 its version answers is copied whatever the routing says: its engines must agree under real traffic too.
+Must not know what is done about a mismatch.
 """
 
 import asyncio
@@ -11,10 +12,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
+from gateway.core.agreement import Tolerance, find_difference, max_abs_diff
 from gateway.core.counts import Ledger
 from gateway.core.errors import ServingError
 from gateway.core.leases import hold_all
@@ -22,7 +22,6 @@ from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.ports import Events
 from gateway.core.router import Lane, ModelRoute, VersionRoute
 from gateway.core.tensors import Tensor
-from gateway.core.warmup import find_difference
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +30,9 @@ MATCH, MISMATCH, ERROR, DROPPED = "match", "mismatch", "error", "dropped"
 
 @dataclass(frozen=True, slots=True)
 class MirrorLimits:
-    """Copies under way at once, seconds for one, mismatches kept, bytes kept of each, a canary's share; the tolerance.
+    """Copies under way at once, seconds for one, mismatches kept, bytes kept of each, and a canary's share.
 
-    Two outputs match when |a - b| <= atol + rtol * |a|, `a` being what the client got.
+    `tolerance` says how far a copy may be off what the client got.
     """
 
     in_flight: int = 32
@@ -41,8 +40,7 @@ class MirrorLimits:
     kept: int = 16
     kept_bytes: int = 256 * 1024
     canary_share: float = 0.25
-    atol: float = 1e-3
-    rtol: float = 1e-3
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,10 @@ class Mirror:
         """The last ones, oldest first."""
         return tuple(self._mismatches)
 
-    def offer(self, model: ModelRoute, route: VersionRoute, request: InferRequest, answer: InferAnswer) -> None:
-        """Consider an answered request. Returns at once and never raises."""
+    def offer(
+        self, model: ModelRoute, route: VersionRoute, request: InferRequest, rows: int, answer: InferAnswer
+    ) -> None:
+        """Consider an answered request of `rows` rows. Returns at once and never raises."""
         is_canary = model.canary is not None and model.canary.version == route.version
         if not model.mirror and not is_canary:
             return
@@ -88,7 +88,7 @@ class Mirror:
             if len(self._tasks) >= self._limits.in_flight or lane.batcher.queued_rows:
                 self._events.mirrored(model.name, route.version, DROPPED, None)
                 continue
-            task = asyncio.get_running_loop().create_task(self._copy(lane, request, answer))
+            task = asyncio.get_running_loop().create_task(self._try_copy(lane, request, rows, answer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -103,9 +103,16 @@ class Mirror:
         self._due[key] = due - 1 if due >= 1 else due
         return due >= 1
 
-    async def _copy(self, lane: Lane, request: InferRequest, answer: InferAnswer) -> None:
+    async def _try_copy(self, lane: Lane, request: InferRequest, rows: int, answer: InferAnswer) -> None:
+        """The client is answered, so whatever happens here ends in the log and the metrics."""
+        try:
+            await self._copy(lane, request, rows, answer)
+        except Exception:
+            log.exception("a bug kept a copy for %s from being compared", lane.engine)
+            self._events.mirrored(answer.model, answer.version, ERROR, None)
+
+    async def _copy(self, lane: Lane, request: InferRequest, rows: int, answer: InferAnswer) -> None:
         deadline = asyncio.get_running_loop().time() + self._limits.timeout_s
-        rows = next(iter(request.inputs.values())).shape[0] if request.inputs else 1
         try:
             with hold_all((lane.leases,)):
                 served = await lane.batcher.submit(request.inputs, rows, deadline)
@@ -114,7 +121,7 @@ class Mirror:
             self._events.mirrored(answer.model, answer.version, ERROR, None)
             return
         copy = {name: served.outputs[name] for name in answer.outputs if name in served.outputs}
-        problem = find_difference(answer.outputs, copy, self._limits.atol, self._limits.rtol)
+        problem = find_difference(answer.outputs, copy, self._limits.tolerance)
         counts = self._ledger.of(answer.model, answer.version)
         counts.copies += 1
         counts.mismatches += bool(problem)
@@ -141,19 +148,6 @@ class Mirror:
                 copy=_own(copy) if is_small else {},
             )
         )
-
-
-def max_abs_diff(answer: Mapping[str, Tensor], copy: Mapping[str, Tensor]) -> float | None:
-    """The largest difference of two answers over all floating-point outputs; None when they cannot be compared."""
-    largest: float | None = None
-    for name, tensor in answer.items():
-        other = copy.get(name)
-        if other is None or other.shape != tensor.shape or not np.issubdtype(tensor.dtype, np.floating):
-            continue
-        if tensor.size:
-            apart = float(np.max(np.abs(tensor.astype(np.float64) - other.astype(np.float64))))
-            largest = apart if largest is None else max(largest, apart)
-    return largest
 
 
 def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

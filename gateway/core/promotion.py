@@ -3,69 +3,34 @@
 Rules: the candidate in the repository is the claim to change the model; it is renewed while the rollout runs, and once
 it is gone nothing more is done. Until the flip the live version is untouched; the flip is one write. Every phase and
 its seconds are recorded as it ends. Loading and unloading are the keeper's: this only wishes, waits and decides.
+Must not know who ordered it, nor what becomes of it when it fails.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from gateway.core.canary import CanaryLimits, judge
-from gateway.core.counts import Counts, Ledger, total, window
+from gateway.core.canary import judge
+from gateway.core.claims import flipped, renewed
 from gateway.core.errors import ServingError
-from gateway.core.keeper import Keeper
-from gateway.core.ports import Engine, Events, Observed, Peers, Repository, VersionState
+from gateway.core.plan import Plan
+from gateway.core.ports import Observed, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 from gateway.core.speed import COMPARED_ROWS, measure_slowdown
+from gateway.core.surroundings import Surroundings
 from gateway.core.warmup import tile
+from gateway.core.windows import Moment, baseline, between, take_moment
 
-CLAIM_LIFETIME_S = 15.0
 _RENEWAL_S = 4.0
 _POLL_S = 0.05
 _FOLLOW_TIMEOUT_S = 5.0
 _OLD_NEWS_S = 10.0
 
 
-Everywhere = Mapping[str, Mapping[tuple[str, int], Counts]]
-"""Counts by gateway process, then by (model, version)."""
-
-
 class RolloutFailed(Exception):
     """The rollout ends here; the live version is untouched. The message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a version is to go live.
-
-    `keep` versions stay loaded beside it. `engines` must have it before it does; None is all, and a lost one is waited
-    for. `canary` are the shares (0..1) it answers on its way, each for at least `hold_s` seconds. `max_slowdown` bounds
-    how many times longer it may take than the live version for the same batch, before any client sees it.
-    """
-
-    version: int
-    keep: int = 1
-    engines: tuple[str, ...] | None = None
-    canary: tuple[float, ...] = ()
-    hold_s: float = 30.0
-    limits: CanaryLimits = field(default_factory=CanaryLimits)
-    max_slowdown: float = 5.0
-    load_timeout_s: float = 180.0
-    drain_timeout_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a rollout works with."""
-
-    engines: Mapping[str, Engine]
-    repository: Repository
-    keeper: Keeper
-    peers: Peers
-    ledger: Ledger
-    events: Events
-    read_memory: Callable[[], Mapping[str, int]]
 
 
 class Promotion:
@@ -80,7 +45,7 @@ class Promotion:
         self._renewed_at = 0.0
         self._began_at = time.monotonic()
         self._rounds = {engine: around.keeper.rounds(engine) for engine in self._engines}
-        self._at_start = self._counts()
+        self._at_start = self._moment()
         self._seen_before = {engine: self._seen(engine) for engine in self._engines}
 
     async def run(self) -> None:
@@ -189,24 +154,27 @@ class Promotion:
     # -- canary
 
     async def _run_canary(self) -> None:
-        began = self._counts()
+        began = self._moment()
         with self._phase("canary"):
             for share in self._plan.canary:
                 await self._note(phase=f"canary {share:.0%}")
-                await self._change_candidate(lambda candidate, share=share: replace(candidate, share=share))  # type: ignore[misc]
+                await self._renew_claim(share)
                 await self._hold_step(share, began)
 
-    async def _hold_step(self, share: float, began: Everywhere) -> None:
+    async def _hold_step(self, share: float, began: Moment) -> None:
         """One share of the traffic for as long as it takes to judge it."""
         plan = self._plan
-        at_start = self._counts()
-        since = time.monotonic()
+        before = self._moment()
+        since_s = time.monotonic()
         while True:
-            now = self._counts()
-            candidate = between(at_start, now, (self._model, plan.version))
-            live = self._baseline(began, now)
+            now = self._moment()
+            candidate = between(before, now, (self._model, plan.version))
+            # In all the canary's time, for at a share of 100 % the live version answers nobody; where that was little,
+            # because a slow canary holds up the clients, its time before the canary counts too.
+            live_key = (self._model, self.record.from_version)
+            live = baseline((began, self._at_start, {}), now, live_key, plan.limits.min_samples)
             judgement = judge(candidate, live, plan.limits)
-            held_s = time.monotonic() - since
+            held_s = time.monotonic() - since_s
             if judgement.problem:
                 raise RolloutFailed(f"rolled back at a share of {share:.0%}: {judgement.problem}")
             if judgement.is_enough and held_s >= plan.hold_s:
@@ -219,28 +187,8 @@ class Promotion:
             await asyncio.sleep(min(0.25, plan.hold_s / 4 + 0.01))
             await self._hold_claim()
 
-    def _baseline(self, began: Everywhere, now: Everywhere) -> Counts:
-        """What the live version did in all the canary's time, for at a share of 100 % it answers nobody.
-
-        Where that was little, because a slow canary holds up the clients, its time before the canary counts too.
-        """
-        key = (self._model, self.record.from_version)
-        live = between(began, now, key)
-        for earlier in (self._at_start, {}):
-            if sum(live.latency) >= self._plan.limits.min_samples:
-                break
-            live = between(earlier, now, key)
-        return live
-
-    def _counts(self) -> Everywhere:
-        """What every gateway process has counted by now."""
-        everywhere = {name: report.counts for name, report in self._around.peers.others().items()}
-        everywhere[self._around.peers.name] = self._around.ledger.counts
-        # This process's counts go on growing; what was then must be kept.
-        return {
-            name: {key: replace(c, latency=[*c.latency]) for key, c in all_of.items()}
-            for name, all_of in everywhere.items()
-        }
+    def _moment(self) -> Moment:
+        return take_moment(self._around.peers, self._around.ledger)
 
     # -- changing
 
@@ -262,12 +210,15 @@ class Promotion:
         self._check_claim(model)
         self._check_published(model)
         if time.monotonic() - self._renewed_at > _RENEWAL_S:
-            await self._change_candidate(lambda candidate: candidate)
+            await self._renew_claim()
 
-    async def _change_candidate(self, change: Callable[[CandidateVersion], CandidateVersion]) -> None:
+    async def _renew_claim(self, share: float | None = None) -> None:
+        """Put the end of the claim off, and change the share of the traffic unless it is None."""
+
         def renew(model: PublishedModel) -> PublishedModel:
             candidate = self._check_claim(model)
-            return replace(model, candidate=replace(change(candidate), expires_at=time.time() + CLAIM_LIFETIME_S))
+            share_now = candidate.share if share is None else share
+            return renewed(model, replace(candidate, share=share_now), time.time())
 
         await self._around.repository.change(self._model, renew)
         self._around.keeper.look_at_repository()
@@ -342,18 +293,3 @@ async def wait_followed(around: Surroundings, model: str, version: int) -> None:
         if all(report.answering.get(model, version) == version for report in around.peers.others().values()):
             return
         await asyncio.sleep(_POLL_S)
-
-
-def between(before: Everywhere, now: Everywhere, key: tuple[str, int]) -> Counts:
-    """What was counted of one version between two moments, process by process: one that died since is left out."""
-    windows = [
-        window(counts.get(key, Counts()), before.get(name, {}).get(key, Counts())) for name, counts in now.items()
-    ]
-    return total([Counts(), *windows])
-
-
-def flipped(model: PublishedModel, version: int, keep: int) -> PublishedModel:
-    """The model with `version` live, and of what was live or kept before, the newest `keep` kept loaded."""
-    before = (model.live, *model.kept)
-    kept = tuple(v for v in dict.fromkeys(before) if v != version)[:keep]
-    return replace(model, live=version, previous=model.live, kept=kept, candidate=None)

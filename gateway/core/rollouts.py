@@ -7,22 +7,18 @@ the process that leads. A rollback is one write when the version before is loade
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gateway.core import records
+from gateway.core.claims import check_unclaimed, claimed, flipped_back, withdrawn
 from gateway.core.errors import Conflict, InvalidRequest, NotFound, ServingError, Unavailable
+from gateway.core.orphans import Orphans
+from gateway.core.plan import Plan, check_engines_exist, check_plan
 from gateway.core.ports import VersionState
-from gateway.core.promotion import (
-    CLAIM_LIFETIME_S,
-    Plan,
-    Promotion,
-    RolloutFailed,
-    Surroundings,
-    flipped,
-    wait_followed,
-)
+from gateway.core.promotion import Promotion, RolloutFailed, wait_followed
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
+from gateway.core.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +35,13 @@ class Rollouts:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._notes: set[asyncio.Task[None]] = set()
         self._beginning: set[str] = set()
+        self._orphans = Orphans(around, lambda rollout: rollout in self._tasks or rollout in self._beginning)
 
     async def run(self) -> None:
         """End what dead gateway processes left behind, until cancelled; then end what runs here."""
         try:
             while True:
-                if self._around.peers.lead("rollouts"):
-                    for model in tuple(self._around.keeper.models.values()):
-                        try:
-                            await self._tend(model)
-                        except ServingError as error:
-                            log.error("%s: what a dead gateway left is not cleaned up: %s", model.name, error.message)
+                await self._orphans.tend()
                 await asyncio.sleep(_TEND_INTERVAL_S)
         finally:
             tasks = (*self._tasks.values(), *self._notes)
@@ -91,17 +83,17 @@ class Rollouts:
         """
         self._around.keeper.look_at_repository()
         published = self._published(model)
-        self._check_plan(published, plan)
-        if published.candidate is not None:
-            raise Conflict(_held(published, published.candidate))
+        check_plan(plan, published, self._around.engines)
+        check_unclaimed(published)
+        name = self._around.peers.name
         if plan.version == published.live:
             await self._keep_fewer(model, plan.keep)
-            return self._new_record("promote", published, plan.version, state="done", reason="it was live already")
+            return records.done(records.begun("promote", published, plan.version, name), "it was live already")
         self._check_engines(plan)
         damage = await self._around.repository.find_damage(model, plan.version)
-        record = self._new_record("promote", published, plan.version, phase="load")
+        record = records.begun("promote", published, plan.version, name, phase="load")
         if damage:
-            await self._record(model, replace(record, state="failed", reason=damage, ended_at=time.time()))
+            await self._record(model, records.failed(record, damage))
             raise Conflict(f"version {plan.version} of {model} is not what was published: {damage}")
         return await self._begin(model, plan, record)
 
@@ -117,30 +109,11 @@ class Rollouts:
         target = published.previous
         if target is None or target not in published.versions:
             raise Conflict(f"no version of {model} was live before {published.live}: nothing to roll back to")
-        record = self._new_record("rollback", published, target, phase="flip")
-        if target not in published.kept or not self._is_ready(model, target):
-            self._check_engines(Plan(target))
-            return await self._begin(model, Plan(target, keep=keep), replace(record, phase="load"))
-
-        def back(now: PublishedModel) -> PublishedModel:
-            if now.candidate is not None:
-                raise Conflict(_held(now, now.candidate))
-            if (now.live, now.previous) != (published.live, target):
-                raise Conflict(f"version {now.live} of {model} went live just now")
-            if target not in now.kept or target not in now.versions:
-                raise Conflict(f"version {target} of {model} is being unloaded: roll back once more to load it again")
-            return flipped(now, target, keep)
-
-        started = time.perf_counter()
-        await self._around.repository.change(model, back)
-        self._around.keeper.look_at_repository()
-        await wait_followed(self._around, model, target)
-        seconds = time.perf_counter() - started
-        self._around.events.swap_phase_done(model, "flip", seconds)
-        done = replace(record, state="done", phase="", phases={"flip": round(seconds, 4)}, ended_at=time.time())
-        await self._record(model, done)
-        log.info("%s: rolled back from version %d to %d", model, published.live, target)
-        return done
+        record = records.begun("rollback", published, target, self._around.peers.name, phase="flip")
+        if target in published.kept and self._is_ready(model, target):
+            return await self._flip_back(published, record, keep)
+        self._check_engines(Plan(target))
+        return await self._begin(model, Plan(target, keep=keep), replace(record, phase="load"))
 
     async def set_routing(
         self, model: str, weights: Mapping[str, float] | None, mirror: Mapping[str, float] | None
@@ -149,9 +122,7 @@ class Rollouts:
         self._around.keeper.look_at_repository()
         self._published(model)
         for shares in (weights or {}, mirror or {}):
-            unknown = sorted(shares.keys() - self._around.engines.keys())
-            if unknown:
-                raise InvalidRequest(f"unknown engine {unknown[0]!r}: expected one of {sorted(self._around.engines)}")
+            check_engines_exist(shares, self._around.engines)
         if weights is not None and (min(weights.values(), default=0) < 0 or not 0 < sum(weights.values()) < 1e12):
             raise InvalidRequest(f"weights {dict(weights)}: expected numbers of at least 0 with a positive sum")
         if mirror is not None and not all(0 <= share <= 1 for share in mirror.values()):
@@ -179,18 +150,10 @@ class Rollouts:
     # -- running
 
     async def _begin(self, model: str, plan: Plan, record: Rollout) -> Rollout:
-        def claim(now: PublishedModel) -> PublishedModel:
-            if now.candidate is not None:
-                raise Conflict(_held(now, now.candidate))
-            if now.live != record.from_version:
-                raise Conflict(f"version {now.live} of {model} went live just now")
-            expires_at = time.time() + CLAIM_LIFETIME_S
-            return replace(now, candidate=CandidateVersion(plan.version, record.id, record.owner, expires_at))
-
         # Known as ours before anybody can read the claim, or the tending of orphans would take it for one.
         self._beginning.add(record.id)
         try:
-            await self._around.repository.change(model, claim)
+            await self._around.repository.change(model, lambda now: claimed(now, record, time.time()))
             self._around.keeper.look_at_repository()
             await self._record(model, record)
             promotion = Promotion(model, plan, record, self._around)
@@ -216,7 +179,7 @@ class Rollouts:
             log.exception("a bug ended a rollout of %s", model)
             await self._end_failed(model, promotion.record, "internal error; see the gateway's log")
         else:
-            done = replace(promotion.record, state="done", phase="", ended_at=time.time())
+            done = records.done(promotion.record)
             await self._record(model, done)
             note = asyncio.get_running_loop().create_task(self._note_memory(model, done))
             self._notes.add(note)
@@ -244,64 +207,38 @@ class Rollouts:
     async def _end_failed(self, model: str, record: Rollout, reason: str) -> None:
         published = self._around.keeper.models.get(model)
         if published is not None and published.live == record.version and record.phase in ("flip", "drain", "unload"):
-            await self._record(model, replace(record, state="done", phase="", reason=reason, ended_at=time.time()))
+            await self._record(model, records.done(record, reason))
             return
         log.warning("%s: the rollout of version %d failed: %s", model, record.version, reason)
         try:
-            await self._around.repository.change(model, lambda now: _without_candidate(now, record.id))
+            await self._around.repository.change(model, lambda now: withdrawn(now, record.id))
             self._around.keeper.look_at_repository()
         except ServingError as error:
             log.error("%s: the failed rollout could not be withdrawn: %s", model, error.message)  # its claim runs out
-        await self._record(model, replace(record, state="failed", reason=reason, ended_at=time.time()))
+        await self._record(model, records.failed(record, reason))
+
+    async def _flip_back(self, found: PublishedModel, record: Rollout, keep: int) -> Rollout:
+        """Make a version live that is kept and ready; `found` is the model as the operator found it."""
+        model, target = found.name, record.version
+        started = time.perf_counter()
+        await self._around.repository.change(model, lambda now: flipped_back(now, found, target, keep))
+        self._around.keeper.look_at_repository()
+        await wait_followed(self._around, model, target)
+        seconds = time.perf_counter() - started
+        self._around.events.swap_phase_done(model, "flip", seconds)
+        ended = records.done(replace(record, phases={"flip": round(seconds, 4)}))
+        await self._record(model, ended)
+        log.info("%s: rolled back from version %d to %d", model, found.live, target)
+        return ended
 
     async def _withdraw(self, published: PublishedModel, candidate: CandidateVersion) -> Rollout:
-        record = self._new_record("rollback", published, published.live)
-        record = replace(record, from_version=candidate.version)
-        await self._around.repository.change(published.name, lambda now: _without_candidate(now, candidate.rollout))
+        record = records.begun("rollback", published, published.live, self._around.peers.name)
+        await self._around.repository.change(published.name, lambda now: withdrawn(now, candidate.rollout))
         self._around.keeper.look_at_repository()
         reason = f"version {candidate.version} was withdrawn before it went live"
-        done = replace(record, state="done", reason=reason, ended_at=time.time())
-        await self._record(published.name, done)
-        return done
-
-    # -- after the dead
-
-    async def _tend(self, model: PublishedModel) -> None:
-        """End rollouts whose process is gone: before the flip they failed, after it they are done."""
-        candidate = model.candidate
-        if candidate is not None and not self._is_owned(candidate):
-            log.warning("%s: the gateway that was rolling out version %d is gone", model.name, candidate.version)
-            await self._around.repository.change(model.name, lambda now: _without_candidate(now, candidate.rollout))
-            self._around.keeper.look_at_repository()
-        known = self._around.repository.rollouts(model.name)
-        left = [rollout for rollout in known if rollout.state == "running" and not self._is_run(rollout)]
-        if not left:
-            return
-        # Read after the owners were seen dead: one may have gone live since `model` was read.
-        self._around.keeper.look_at_repository()
-        now = self._around.keeper.models.get(model.name)
-        for rollout in left:
-            if now is None or (now.candidate is not None and now.candidate.rollout == rollout.id):
-                continue
-            # Later ones may have changed what is live; this one can only be told by that if it was the last.
-            if now.live == rollout.version and rollout.id == known[-1].id:
-                ended = replace(rollout, state="done", phase="", ended_at=time.time())
-            else:
-                ended = replace(rollout, state="failed", reason="the gateway that ran it died", ended_at=time.time())
-            await self._around.repository.record(model.name, ended)
-        # Changes nothing, but every change removes what was half written by the dead.
-        await self._around.repository.change(model.name, lambda now: now)
-
-    def _is_run(self, rollout: Rollout) -> bool:
-        """Whether somebody is still at it."""
-        if rollout.owner == self._around.peers.name:
-            return rollout.id in self._tasks or rollout.id in self._beginning
-        return rollout.owner in self._around.peers.others()
-
-    def _is_owned(self, candidate: CandidateVersion) -> bool:
-        if candidate.owner == self._around.peers.name:
-            return candidate.rollout in self._tasks or candidate.rollout in self._beginning
-        return candidate.owner in self._around.peers.others() and candidate.expires_at > time.time()
+        ended = records.done(replace(record, from_version=candidate.version), reason)
+        await self._record(published.name, ended)
+        return ended
 
     # -- checking
 
@@ -310,22 +247,6 @@ class Rollouts:
         if published is None:
             raise NotFound(f"unknown model {model!r}: expected one of {sorted(self._around.keeper.models)}")
         return published
-
-    def _check_plan(self, published: PublishedModel, plan: Plan) -> None:
-        if plan.version not in published.versions:
-            known = sorted(published.versions)
-            raise NotFound(f"unknown version {plan.version} of model {published.name!r}: expected one of {known}")
-        unknown = sorted(set(plan.engines or ()) - self._around.engines.keys())
-        if unknown:
-            raise InvalidRequest(f"unknown engine {unknown[0]!r}: expected one of {sorted(self._around.engines)}")
-        if list(plan.canary) != sorted(plan.canary) or not all(0 < share <= 1 for share in plan.canary):
-            raise InvalidRequest(f"canary shares {list(plan.canary)}: expected rising shares above 0 and up to 1")
-        before, after = published.versions.get(published.live), published.versions[plan.version]
-        if plan.canary and before is not None and before.signature != after.signature:
-            raise InvalidRequest(
-                f"version {plan.version} has another signature than the live version {published.live}: clients of one "
-                "cannot be clients of the other, so there can be no canary"
-            )
 
     def _check_engines(self, plan: Plan) -> None:
         down = [name for name in plan.engines or self._around.engines if name not in self._around.keeper.observed]
@@ -343,39 +264,3 @@ class Rollouts:
     async def _keep_fewer(self, model: str, keep: int) -> None:
         await self._around.repository.change(model, lambda now: replace(now, kept=now.kept[:keep]))
         self._around.keeper.look_at_repository()
-
-    def _new_record(
-        self,
-        kind: str,
-        published: PublishedModel,
-        version: int,
-        state: str = "running",
-        phase: str = "",
-        reason: str = "",
-    ) -> Rollout:
-        now = time.time()
-        return Rollout(
-            id=uuid.uuid4().hex[:12],
-            kind="promote" if kind == "promote" else "rollback",
-            version=version,
-            from_version=published.live,
-            owner=self._around.peers.name,
-            started_at=now,
-            state="done" if state == "done" else "running",
-            phase=phase,
-            reason=reason,
-            ended_at=now if state == "done" else None,
-        )
-
-
-def _without_candidate(model: PublishedModel, rollout: str) -> PublishedModel:
-    if model.candidate is None or model.candidate.rollout != rollout:
-        return model
-    return replace(model, candidate=None)
-
-
-def _held(model: PublishedModel, candidate: CandidateVersion) -> str:
-    return (
-        f"version {candidate.version} of {model.name} is being rolled out already, "
-        f"by gateway {candidate.owner} (rollout {candidate.rollout}); wait for it, or roll back to withdraw it"
-    )

@@ -2,15 +2,17 @@
 
 Rules: the golden inputs are asked in batches of growing size, up to the largest the gateway sends, and every answer
 must be the known one. A wrong answer is final until the engine loads the version anew; a failure is tried again later.
+Must not know what routing makes of a verdict.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from gateway.core.agreement import Tolerance, find_difference
 from gateway.core.errors import ServingError
 from gateway.core.lifecycle import LaneKey
 from gateway.core.messages import EngineBatch
@@ -25,14 +27,13 @@ log = logging.getLogger(__name__)
 class WarmupLimits:
     """Bounds of a warm-up: the largest batch, seconds for one answer, seconds until a failed one is tried again.
 
-    An answer is right when |answer - golden| <= atol + rtol * |golden|, in units of the output.
+    `tolerance` says how far an answer may be off the golden one.
     """
 
     batch_rows: int = 64
     answer_timeout_s: float = 30.0
     retry_s: float = 2.0
-    atol: float = 1e-3
-    rtol: float = 1e-3
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Warmups:
             inputs, expected = tile(inputs, rows), tile(expected, rows)
         deadline = asyncio.get_running_loop().time() + self._limits.answer_timeout_s
         outputs = await engine.infer(EngineBatch(key.model, key.version, inputs, deadline))
-        problem = find_difference(expected, outputs, self._limits.atol, self._limits.rtol)
+        problem = find_difference(expected, outputs, self._limits.tolerance)
         if problem:
             raise _WrongAnswer(f"{engine.name} answers its golden inputs wrongly: {problem}")
 
@@ -132,23 +133,3 @@ def batch_sizes(largest: int) -> Iterator[int]:
 def tile(tensors: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
     """The first `rows` rows, beginning again from the first when there are fewer."""
     return {name: np.resize(tensor, (rows, *tensor.shape[1:])) for name, tensor in tensors.items()}
-
-
-def find_difference(expected: Mapping[str, Tensor], outputs: Mapping[str, Tensor], atol: float, rtol: float) -> str:
-    """What is wrong with `outputs`; "" when |outputs - expected| <= atol + rtol * |expected| everywhere.
-
-    NaN equals NaN; outputs that are no floating-point numbers must be equal.
-    """
-    if set(expected) != set(outputs):
-        return f"expected outputs {sorted(expected)}, got {sorted(outputs)}"
-    for name, wanted in expected.items():
-        got = outputs[name]
-        if got.shape != wanted.shape or got.dtype != wanted.dtype:
-            return f"{name} is {got.dtype} {list(got.shape)}, expected {wanted.dtype} {list(wanted.shape)}"
-        if not np.issubdtype(wanted.dtype, np.floating):
-            if not np.array_equal(got, wanted):
-                return f"{name} differs"
-        elif not np.allclose(got, wanted, rtol=rtol, atol=atol, equal_nan=True):
-            apart = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
-            return f"{name} differs by {float(np.nanmax(apart)):.3g}, allowed are {atol:g} + {rtol:g} of the value"
-    return ""

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.keeper import Keeper
+from gateway.core.plan import Plan
 from gateway.core.ports import VersionState
-from gateway.core.promotion import Plan
 from gateway.core.rollouts import Rollouts
 from gateway.protocols.exchange import parse_version
 from gateway.protocols.operators import Operators

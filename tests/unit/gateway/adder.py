@@ -23,6 +23,7 @@ class LedgerEvents:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.batch_rows: list[int] = []
+        self.states: dict[tuple[str, int, str], VersionState | None] = {}
 
     def accepted(self, model: str, version: int) -> None:
         self.counts["accepted"] += 1
@@ -46,7 +47,7 @@ class LedgerEvents:
         self.counts[f"{engine} {'up' if is_up else 'down'}"] += 1
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
-        self.counts["seen"] += 1
+        self.states[model, version, engine] = state
 
     def mirrored(self, model: str, version: int, result: str, max_abs_diff: float | None) -> None:
         self.counts[f"mirror {result}"] += 1
@@ -128,11 +129,14 @@ def numbers(rows: int, value: float = 1.0) -> dict[str, Tensor]:
     return {"a": np.full((rows, 2), value, np.float32), "b": np.full((rows, 2), value, np.float32)}
 
 
-def ask(rows: int = 1, value: float = 1.0, timeout_s: float = 30.0) -> InferRequest:
-    """A request for the live version of the adder; call it inside a running loop."""
+def ask(
+    rows: int = 1, value: float = 1.0, timeout_s: float = 30.0, version: int = 2, engine: str | None = None
+) -> InferRequest:
+    """A request for a version of the adder; call it inside a running loop."""
     return InferRequest(
         model="adder",
-        version=None,
+        version=version,
         inputs=numbers(rows, value),
         deadline=asyncio.get_running_loop().time() + timeout_s,
+        engine=engine,
     )

@@ -1,6 +1,6 @@
 """Fixtures around the adder."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from gateway.engines.fake import FakeEngine
 from tests.unit.gateway.adder import LedgerEvents, add
 from tests.unit.gateway.listening import Listening, listening_gateway
 from tests.unit.gateway.served import Served, serving
+from tests.unit.gateway.wired_core import Engines, Gateway, Platform, running
 
 
 @pytest.fixture
@@ -17,8 +18,24 @@ def events() -> LedgerEvents:
 
 
 @pytest.fixture
-def engines() -> tuple[FakeEngine, FakeEngine]:
+def engines() -> Engines:
     return FakeEngine("torchserve", add), FakeEngine("tfserving", add)
+
+
+@pytest.fixture
+async def gateway(engines: Engines, events: LedgerEvents) -> Gateway:
+    """The core over two fake engines, looked at once."""
+    gateway = Gateway(engines, events)
+    await gateway.look()
+    return gateway
+
+
+@pytest.fixture
+async def platform(events: LedgerEvents) -> AsyncIterator[Platform]:
+    """The core over two fake engines, running."""
+    platform = Platform(events)
+    async with running(platform):
+        yield platform
 
 
 @pytest.fixture(scope="session")

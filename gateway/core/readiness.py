@@ -1,0 +1,37 @@
+"""Whether the platform can be called ready: strict at the start, lenient from then on.
+
+Rules: the first time every engine must have every live version, so that nobody is sent to half a platform; after that
+one engine is enough, for the other may be away. A model published later counts from when it could first be answered.
+"""
+
+from collections.abc import Mapping
+
+from gateway.core.router import ModelRoute
+
+Routes = Mapping[str, ModelRoute]
+
+
+class Readiness:
+    """Remembers what has been ready once."""
+
+    def __init__(self) -> None:
+        self._was_ready = False
+        self._were_ready: set[str] = set()
+
+    def note(self, routes: Routes, is_complete: bool) -> None:
+        """These routes hold from now on; `is_complete` when every engine has every live version."""
+        self._was_ready = self._was_ready or is_complete
+        self._were_ready |= {name for name, route in routes.items() if _has_answer(route)}
+
+    def is_ready(self, routes: Routes) -> bool:
+        """Whether every model that could be answered once can be answered with these routes."""
+        return self._was_ready and all(_has_answer(routes[name]) for name in routes.keys() & self._were_ready)
+
+
+def can_answer_all(routes: Routes) -> bool:
+    """Whether every model's live version has an engine (and there is a model at all)."""
+    return bool(routes) and all(_has_answer(route) for route in routes.values())
+
+
+def _has_answer(route: ModelRoute) -> bool:
+    return bool(route.versions[route.live].lanes)

@@ -1,0 +1,103 @@
+"""The routing table that follows from what is published and what the engines have: a snapshot in, routes out.
+
+Rules: pure, nothing here waits or is told. A lane is planned only where its version is resident and its engine has it
+ready, engines always in the same order. A canary past its claim gets no traffic, for nobody judges it any more. Must
+not know how lanes are made or how long they live.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.core.lifecycle import LaneKey, States, answering_version, resident_versions
+from gateway.core.ports import Using, VersionState
+from gateway.core.published import PublishedModel
+from gateway.core.router import Canary, Lane, ModelRoute, VersionRoute
+from gateway.core.tensors import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that routing follows from.
+
+    `engines` are all there are, `observed` what those that take part hold. `answering` is, by model, the version that
+    unversioned requests have gone to so far; `expired` the models whose candidate's claim has run out.
+    """
+
+    engines: tuple[str, ...]
+    models: Mapping[str, PublishedModel]
+    observed: Mapping[str, States]
+    answering: Mapping[str, int]
+    expired: frozenset[str]
+
+
+def expired_claims(models: Mapping[str, PublishedModel], now: float) -> frozenset[str]:
+    """The models with a candidate that nobody has renewed in time; `now` in Unix seconds."""
+    return frozenset(name for name, m in models.items() if m.candidate and m.candidate.expires_at < now)
+
+
+def plan_resident(snapshot: Snapshot) -> Mapping[str, tuple[int, ...]]:
+    """The versions to keep loaded, by model."""
+    return {name: resident_versions(model, _answering(snapshot, model)) for name, model in snapshot.models.items()}
+
+
+def plan_lanes(snapshot: Snapshot) -> frozenset[LaneKey]:
+    """Every version on every engine that requests may be sent to."""
+    return frozenset(
+        key
+        for name, versions in plan_resident(snapshot).items()
+        for version in versions
+        for key in _ready_lanes(snapshot, name, version)
+    )
+
+
+def plan_routes(snapshot: Snapshot, lane: Callable[[LaneKey, Signature], Lane]) -> Mapping[str, ModelRoute]:
+    """The routes by model, over the lanes of `plan_lanes` as `lane` gives them."""
+    resident = plan_resident(snapshot)
+    return {name: _plan_route(snapshot, model, resident[name], lane) for name, model in snapshot.models.items()}
+
+
+def lanes_in(routes: Mapping[str, ModelRoute]) -> frozenset[LaneKey]:
+    """The lanes that routes lead to."""
+    return frozenset(
+        LaneKey(engine, model.name, route.version)
+        for model in routes.values()
+        for route in model.versions.values()
+        for engine in route.lanes
+    )
+
+
+def with_lanes(using: Using, lanes: frozenset[LaneKey]) -> Using:
+    """What a process uses once it uses these lanes too."""
+    return {
+        engine: versions | {(key.model, key.version) for key in lanes if key.engine == engine}
+        for engine, versions in using.items()
+    }
+
+
+def _plan_route(
+    snapshot: Snapshot,
+    model: PublishedModel,
+    resident: tuple[int, ...],
+    lane: Callable[[LaneKey, Signature], Lane],
+) -> ModelRoute:
+    versions = {}
+    for version in resident:
+        published = model.versions[version]
+        lanes = {key.engine: lane(key, published.signature) for key in _ready_lanes(snapshot, model.name, version)}
+        versions[version] = VersionRoute(version, published.signature, published.image, lanes)
+    candidate = model.candidate if model.name not in snapshot.expired else None
+    canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate else None
+    return ModelRoute(model.name, _answering(snapshot, model), model.weights, versions, canary, model.mirror)
+
+
+def _ready_lanes(snapshot: Snapshot, model: str, version: int) -> tuple[LaneKey, ...]:
+    held = {engine: snapshot.observed.get(engine, {}).get((model, version)) for engine in snapshot.engines}
+    return tuple(
+        LaneKey(engine, model, version)
+        for engine, seen in held.items()
+        if seen is not None and seen.state is VersionState.READY
+    )
+
+
+def _answering(snapshot: Snapshot, model: PublishedModel) -> int:
+    return answering_version(model, snapshot.answering.get(model.name), snapshot.observed)
