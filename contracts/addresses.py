@@ -1,9 +1,11 @@
-"""Ports of the platform. Each can be set by the environment variable TWINSERVE_<NAME>_PORT."""
+"""Ports of the platform, each set by the environment variable TWINSERVE_<NAME>_PORT, and where the engines listen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Address
 
 LOOPBACK = "127.0.0.1"
+ENGINE_ADDRESS_VARIABLE = "TWINSERVE_ENGINE_ADDRESS"
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,15 @@ class Ports:
 def variable(name: str) -> str:
     """The environment variable of one port, e.g. TWINSERVE_HTTP_PORT."""
     return f"TWINSERVE_{name.upper()}_PORT"
+
+
+def engine_address(environment: Mapping[str, str]) -> str:
+    """The IPv4 address that engines listen on: TWINSERVE_ENGINE_ADDRESS, else loopback.
+
+    Raises ValueError naming the variable when it is none.
+    """
+    text = environment.get(ENGINE_ADDRESS_VARIABLE, LOOPBACK)
+    try:
+        return str(IPv4Address(text))
+    except ValueError as error:
+        raise ValueError(f"{ENGINE_ADDRESS_VARIABLE}={text!r} is not an IPv4 address") from error

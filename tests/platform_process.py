@@ -112,7 +112,7 @@ def running_platform(
             process.wait(STOP_TIMEOUT_S)
         finally:
             process.kill()
-            left = [survivor for survivor in family if survivor.is_running()]
+            left = [survivor for survivor in family if is_alive(survivor)]
             for survivor in left:
                 survivor.kill()
         reader.join(5)

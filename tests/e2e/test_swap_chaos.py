@@ -330,10 +330,10 @@ class Chaos:
         return version
 
     def workers(self) -> list[int]:
-        """TorchServe's Python workers: one a version that it holds."""
+        """TorchServe's Python workers, forked by its fork server: one a version that it holds."""
         try:
-            family = psutil.Process(self.platform.pid("torchserve")).children()
-            return [p.pid for p in family if any("model_service_worker" in part for part in p.cmdline())]
+            family = psutil.Process(self.platform.pid("torchserve")).children(recursive=True)
+            return [process.pid for process in family if process.name() == "ts-worker"]
         except psutil.Error:
             return []
 

@@ -50,6 +50,7 @@ def archive(order: ExportOrder, scratch: Path) -> Path:
             handler=str(contents / "handler.py"),
             extra_files=",".join(str(path) for path in extras),
             export_path=str(order.out),
+            archive_format="zip-store",  # weights do not get smaller, and TorchServe unpacks among its requests
         )
     )
     return order.out / f"{order.model.model}.mar"

@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.addresses import LOOPBACK, Ports, variable
+from contracts.addresses import LOOPBACK, Ports, engine_address, variable
 
 OLDEST_JAVA = 17
 TOKEN_LIFETIME_MIN = 10 * 365 * 24 * 60
@@ -30,12 +31,18 @@ MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 QUEUE_LIMIT_REQUESTS = 1000
 """Far beyond what the gateway keeps in flight: its own queue is the one that refuses."""
 
+EVENT_LOOPS = 16
+"""Many, so that few connections share one; an idle thread costs nothing."""
+
 SOCKET_PATH_LIMIT_BYTES = 100
 _LONGEST_SOCKET_NAME = ".ts.sock.65535"
 _JAVA_ANSWER_TIMEOUT_S = 30.0
 
 # Glibc otherwise returns a batch's memory to the system after every forward pass and asks for it again for the next.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+
+# All that a worker imports before it opens its archive.
+IMPORTED_BEFORE_FORKING = ("torch", "safetensors.numpy", "safetensors.torch", "ts.model_service_worker")
 
 
 class CannotLaunch(Exception):
@@ -90,15 +97,15 @@ def major(version: str) -> int:
     return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
 
 
-def config_properties(ports: Ports, model_store: Path, workflow_store: Path) -> str:
-    """TorchServe's configuration: loopback only, tokens on, and nothing fetched from elsewhere."""
+def config_properties(ports: Ports, model_store: Path, workflow_store: Path, address: str = LOOPBACK) -> str:
+    """TorchServe's configuration: one address only, tokens on, and nothing fetched from elsewhere."""
     settings = {
-        "inference_address": f"http://{LOOPBACK}:{ports.torchserve_inference}",
-        "management_address": f"http://{LOOPBACK}:{ports.torchserve_management}",
-        "metrics_address": f"http://{LOOPBACK}:{ports.torchserve_metrics}",
-        "grpc_inference_address": LOOPBACK,
+        "inference_address": f"http://{address}:{ports.torchserve_inference}",
+        "management_address": f"http://{address}:{ports.torchserve_management}",
+        "metrics_address": f"http://{address}:{ports.torchserve_metrics}",
+        "grpc_inference_address": address,
         "grpc_inference_port": ports.torchserve_grpc_inference,
-        "grpc_management_address": LOOPBACK,
+        "grpc_management_address": address,
         "grpc_management_port": ports.torchserve_grpc_management,
         "enable_model_api": "true",
         "disable_token_authorization": "false",
@@ -112,6 +119,8 @@ def config_properties(ports: Ports, model_store: Path, workflow_store: Path) -> 
         "job_queue_size": QUEUE_LIMIT_REQUESTS,
         "max_request_size": MESSAGE_LIMIT_BYTES,
         "max_response_size": MESSAGE_LIMIT_BYTES,
+        # Registering an archive unpacks it on one of these threads, and the connections of that thread wait for it.
+        "number_of_netty_threads": EVENT_LOOPS,
         "metrics_mode": "prometheus",
         "disable_system_metrics": "true",
     }
@@ -140,6 +149,15 @@ def worker_folder(run_dir: Path) -> Path:
     return short
 
 
+def threads(cores: int) -> dict[str, str]:
+    """How many threads one forward pass takes, unless OMP_NUM_THREADS is set already: a quarter of the cores.
+
+    The engines and the gateway share the cores, and two versions are loaded while they change places. Threads of one
+    pass wait for each other by spinning: with two on two busy cores an answer took ten times as long as with one.
+    """
+    return {"OMP_NUM_THREADS": str(max(1, cores // 4))}
+
+
 def jvm_environment(environment: Mapping[str, str], run_dir: Path, temporary: Path) -> dict[str, str]:
     """What TorchServe and, from it, its Python workers inherit."""
     # TS_* variables would override config.properties, and no engine has use for the operators' token.
@@ -154,10 +172,10 @@ def jvm_environment(environment: Mapping[str, str], run_dir: Path, temporary: Pa
         "LOG_LOCATION": str(run_dir / "logs"),
         "METRICS_LOCATION": str(run_dir / "logs"),
     }
-    return kept | ALLOCATOR | places
+    return threads(len(os.sched_getaffinity(0))) | kept | ALLOCATOR | places
 
 
-def jvm_command(java: Java, run_dir: Path, model_store: Path, temporary: Path) -> list[str]:
+def jvm_command(java: Java, python: Path, run_dir: Path, model_store: Path, temporary: Path) -> list[str]:
     """The command that the package's own launcher would build, without snapshots. Raises CannotLaunch."""
     package = importlib.util.find_spec("ts")
     if package is None or package.origin is None:
@@ -172,7 +190,7 @@ def jvm_command(java: Java, run_dir: Path, model_store: Path, temporary: Path) -
         str(home / "ts" / "frontend" / "*"),
         "org.pytorch.serve.ModelServer",
         "--python",
-        sys.executable,
+        str(python),
         "-f",
         str(run_dir / "config.properties"),
         "-s",
@@ -181,7 +199,7 @@ def jvm_command(java: Java, run_dir: Path, model_store: Path, temporary: Path) -
     ]
 
 
-def require_free(ports: Ports) -> None:
+def require_free(ports: Ports, address: str = LOOPBACK) -> None:
     """Raises CannotLaunch naming a port of TorchServe's that is taken; Java would only log a stack trace."""
     names = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
     for name in (f"torchserve_{name}" for name in names):
@@ -189,25 +207,53 @@ def require_free(ports: Ports) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, port))
+                probe.bind((address, port))
             except OSError as error:
                 raise CannotLaunch(f"port {port} ({variable(name)}) cannot be had: {error.strerror}") from error
 
 
+def start_fork_server(run_dir: Path, temporary: Path) -> Path:
+    """Start the process that forks workers; returns the Python to give to TorchServe.
+
+    It ends when this process, which becomes TorchServe, has ended. On systems other than Linux, and where nothing in
+    the run directory may be executed, TorchServe gets the ordinary Python instead.
+    """
+    path, python = temporary / "fork.sock", run_dir / "python"
+    client, server = (Path(__file__).with_name(f"fork_{side}.py") for side in ("client", "server"))
+    words = (sys.executable, "-I", "-S", str(client), str(path))
+    python.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', "utf-8")
+    python.chmod(0o700)
+    if sys.platform != "linux" or not os.access(python, os.X_OK):
+        sys.stderr.write(f"{python} cannot be executed: every worker imports torch by itself, which takes seconds\n")
+        return Path(sys.executable)
+    read_end, write_end = os.pipe()
+    os.set_inheritable(write_end, True)  # it ends with TorchServe, however that dies
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        command = [sys.executable, "-P", str(server), str(listener.fileno()), *IMPORTED_BEFORE_FORKING]
+        environment = jvm_environment(os.environ, run_dir, temporary)
+        subprocess.Popen(command, stdin=read_end, pass_fds=[listener.fileno()], cwd=temporary, env=environment)
+    os.close(read_end)
+    return python
+
+
 def launch(run_dir: Path, model_store: Path) -> None:
-    """Become TorchServe. Returns never; raises CannotLaunch, ValueError (a bad port variable) or OSError."""
+    """Become TorchServe. Returns never; raises CannotLaunch, ValueError (a bad port or address) or OSError."""
     if not model_store.is_dir():
         raise CannotLaunch(f"the model store {model_store} is not a directory")
     ports = Ports.from_environment(os.environ)
+    address = engine_address(os.environ)
     java = find_java(os.environ)
-    require_free(ports)
+    require_free(ports, address)
     run_dir.mkdir(parents=True, exist_ok=True)
     workflow_store = run_dir / "workflows"
     workflow_store.mkdir(mode=0o500, exist_ok=True)
     (run_dir / "key_file.json").unlink(missing_ok=True)  # a reader must never find the tokens of an earlier run
-    (run_dir / "config.properties").write_text(config_properties(ports, model_store, workflow_store), "utf-8")
+    configuration = config_properties(ports, model_store, workflow_store, address)
+    (run_dir / "config.properties").write_text(configuration, "utf-8")
     temporary = worker_folder(run_dir)
-    command = jvm_command(java, run_dir, model_store, temporary)
+    command = jvm_command(java, start_fork_server(run_dir, temporary), run_dir, model_store, temporary)
     sys.stderr.write(f"Java {java.version} from {java.origin}: {java.program}\n")
     sys.stderr.flush()
     os.chdir(run_dir)  # TorchServe writes key_file.json into its working directory
@@ -218,7 +264,8 @@ def main() -> int:
     """Run the command line; returns only when TorchServe could not be started."""
     parser = argparse.ArgumentParser(
         prog="python -m workers.torch.launcher",
-        description="Start TorchServe in the foreground. Ports come from TWINSERVE_TORCHSERVE_*_PORT.",
+        description="Start TorchServe in the foreground. Ports come from TWINSERVE_TORCHSERVE_*_PORT, the address "
+        "from TWINSERVE_ENGINE_ADDRESS.",
     )
     parser.add_argument("--run-dir", type=Path, required=True, help="where everything it writes goes; made if missing")
     parser.add_argument("--model-store", type=Path, required=True, help="directory of archives; read only")

@@ -124,3 +124,15 @@ def test_a_missing_model_store_is_told(tmp_path: Path) -> None:
     with pytest.raises(CannotLaunch, match=r"model store .* is not a directory"):
         launcher.launch(tmp_path / "run", tmp_path / "nothing")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (4, "1"), (8, "2"), (64, "16")])
+def test_a_forward_pass_takes_a_quarter_of_the_cores(cores: int, threads: str) -> None:
+    assert launcher.threads(cores) == {"OMP_NUM_THREADS": threads}
+
+
+def test_the_operator_may_set_the_threads_and_the_engine_never_sees_the_token(tmp_path: Path) -> None:
+    given = {"OMP_NUM_THREADS": "3", "TWINSERVE_ADMIN_TOKEN": "secret", "TS_LOAD_MODELS": "all"}
+    environment = launcher.jvm_environment(given, tmp_path, tmp_path)
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert not {"TWINSERVE_ADMIN_TOKEN", "TS_LOAD_MODELS"} & set(environment)
