@@ -71,6 +71,11 @@ def default_url(environment: Mapping[str, str]) -> str:
     return environment.get("TWINSERVE_URL") or f"http://{LOOPBACK}:{Ports.from_environment(environment).http}"
 
 
+def short(path: Path) -> str:
+    """Relative to the working directory where that is shorter to read."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def environment() -> Mapping[str, str]:
     """This process's environment; a function, so that tests need not change the real one."""
     return os.environ

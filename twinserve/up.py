@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 
 from contracts.addresses import LOOPBACK, Ports, variable
 from contracts.layout import TORCHSERVE_STORE
@@ -21,9 +20,10 @@ from twinserve.lifeline import Lifeline
 from twinserve.log_file import LogFile
 from twinserve.memory_guard import limits_from
 from twinserve.memory_watch import MemoryWatch
-from twinserve.places import SHIPPED_MODEL, Places, read_token
+from twinserve.places import Places, read_token, short
 from twinserve.probes import accepts_tcp, answers_http, answers_http_at_all, is_free
-from twinserve.publishing import PublishError, publish_versions
+from twinserve.publishing import PublishError
+from twinserve.shipped import publish_shipped
 from twinserve.supervisor import StartError, Supervised, Supervisor
 from twinserve.up_state import ProcessState, UpState, write_state
 
@@ -52,10 +52,11 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
         _check_ports(ports)
         places.ensure_token()
         try:
-            _publish_shipped(places, say)
-        except CannotStart:
+            publish_shipped(places.repository, say)
+        except PublishError as error:
+            # Otherwise Ctrl-C reached the exporters too, and a half-made version is gone already.
             if not stop_asked.is_set():
-                raise  # else Ctrl-C reached the exporters too, and a half-made version is gone already
+                raise CannotStart(str(error)) from error
         if stop_asked.is_set():
             say("stopped before the start")
             return INTERRUPTED
@@ -77,7 +78,7 @@ def _serve(supervisor: Supervisor, watch: MemoryWatch, places: Places, ports: Po
     implementation = "tensorflow_model_server" if shutil.which("tensorflow_model_server") else "embedded"
     for plan in make_plans(places, ports, implementation):
         child = supervisor.start(plan)
-        say(f"{child.name}: starting (pid {child.run.pid}, log {_short(plan.log.path)})")
+        say(f"{child.name}: starting (pid {child.run.pid}, log {short(plan.log.path)})")
     write_state(places.state, _state(supervisor, ports, implementation))
     try:
         is_ready = supervisor.wait_ready(timeout_s, lambda child, s: say(f"{child.name}: {_ready(child)} in {s:.1f} s"))
@@ -140,16 +141,6 @@ def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[Child
     )
 
 
-def _publish_shipped(places: Places, say: Say) -> None:
-    versions = sorted(int(path.stem) for path in SHIPPED_MODEL.glob("*.safetensors"))
-    try:
-        new = publish_versions(places.repository, SHIPPED_MODEL, versions, lambda line: say(f"repository: {line}"))
-    except PublishError as error:
-        raise CannotStart(f"the shipped versions could not be published: {error}") from error
-    if not new:
-        say(f"repository: versions {', '.join(map(str, versions))} are published in {_short(places.repository)}")
-
-
 def _check_ports(ports: Ports) -> None:
     taken = [field.name for field in fields(ports) if not is_free(getattr(ports, field.name))]
     if taken:
@@ -166,7 +157,7 @@ def _only_one(places: Places) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotStart(
-                f"twinserve runs already from {_short(places.home)} (see `twinserve status`); stop it with Ctrl-C "
+                f"twinserve runs already from {short(places.home)} (see `twinserve status`); stop it with Ctrl-C "
                 "there, or set TWINSERVE_HOME to another folder"
             ) from None
         yield
@@ -211,8 +202,3 @@ def _welcome(ports: Ports, implementation: str) -> list[str]:
         "",
         "  Ctrl-C stops everything.",
     ]
-
-
-def _short(path: Path) -> str:
-    """Relative to the working directory where that is shorter to read."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

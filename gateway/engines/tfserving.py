@@ -46,6 +46,8 @@ _OPTIONS = (
     # A restarted engine should be found again within the probe interval, not after gRPC's default two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A restarted container may have another address, which gRPC otherwise asks for once in 30 s at most.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
 _FIELDS = {
     "FP16": "half_val",

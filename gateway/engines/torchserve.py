@@ -73,7 +73,9 @@ class TorchServe:
 
     def __init__(self, address: TorchServeAddress) -> None:
         self._address = address
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
+        # A restarted container may have another address, so a name is looked up anew for connections a second later.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=1)
+        self._session = aiohttp.ClientSession(connector=connector)
         self._tokens: dict[str, str] = {}
         self._registered_at: dict[tuple[str, int], float] = {}
         self._refused: dict[tuple[str, int], tuple[float, str]] = {}

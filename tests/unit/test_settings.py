@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.addresses import Ports
+from contracts.addresses import Ports, engine_address
 from gateway.settings import Settings
 from twinserve.places import Places, default_url, read_token
 
@@ -23,6 +23,17 @@ def test_ports_survive_the_environment() -> None:
 def test_what_is_no_port(port: str) -> None:
     with pytest.raises(ValueError, match=r"TWINSERVE_HTTP_PORT='.*' is not a port"):
         Ports.from_environment({"TWINSERVE_HTTP_PORT": port})
+
+
+def test_engines_listen_on_loopback_unless_told() -> None:
+    assert engine_address({}) == "127.0.0.1"
+    assert engine_address({"TWINSERVE_ENGINE_ADDRESS": "0.0.0.0"}) == "0.0.0.0"
+
+
+@pytest.mark.parametrize("address", ["", "everywhere", "::1", "127.0.0.1:8080"])
+def test_what_is_no_address_to_listen_on(address: str) -> None:
+    with pytest.raises(ValueError, match=r"TWINSERVE_ENGINE_ADDRESS='.*' is not an IPv4 address"):
+        engine_address({"TWINSERVE_ENGINE_ADDRESS": address})
 
 
 def test_the_gateway_reads_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:

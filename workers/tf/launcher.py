@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from contracts.addresses import Ports
+from contracts.addresses import LOOPBACK, Ports, engine_address
 from contracts.atomic import write_atomic
 
 EMBEDDED: Literal["embedded"] = "embedded"
@@ -23,13 +23,15 @@ OFFICIAL: Literal["tensorflow_model_server"] = "tensorflow_model_server"
 CONFIG_NAME = "tfserving-models.config"
 
 
-def command(implementation: str, ports: Ports, config: Path) -> list[str]:
+def command(implementation: str, ports: Ports, config: Path, address: str = LOOPBACK) -> list[str]:
     """The argument list of a server on `ports` that starts from the text proto `config`.
 
-    Only flags that both implementations understand. A published version is whole from the first moment, so a failed
-    load is tried again but twice: the publisher waits for the verdict.
+    Only flags that both implementations understand; the official one cannot be told an `address`, it listens on all.
+    A published version is whole from the first moment, so a failed load is tried again but twice: the publisher waits
+    for the verdict.
     """
     program = [OFFICIAL] if implementation == OFFICIAL else [sys.executable, "-m", "workers.tf.embedded"]
+    listening = [f"--bind_address={address}"] if implementation == EMBEDDED and address != LOOPBACK else []
     return [
         *program,
         f"--port={ports.tfserving_grpc}",
@@ -38,21 +40,22 @@ def command(implementation: str, ports: Ports, config: Path) -> list[str]:
         "--file_system_poll_wait_seconds=1",
         "--max_num_load_retries=2",
         "--load_retry_interval_micros=500000",
+        *listening,
     ]
 
 
 def launch(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Write the empty configuration and become the server; returns never.
 
-    Raises ValueError when the environment names a port that is none, OSError when the run directory cannot be
-    written or the program does not exist, SystemExit when the arguments are not understood.
+    Raises ValueError when the environment names a port or an address that is none, OSError when the run directory
+    cannot be written or the program does not exist, SystemExit when the arguments are not understood.
     """
     given = _parser().parse_args(arguments)
     ports = Ports.from_environment(environment)
     given.run_dir.mkdir(parents=True, exist_ok=True)
     config = given.run_dir.resolve() / CONFIG_NAME
     write_atomic(config, b"model_config_list {}\n")
-    program = command(given.implementation, ports, config)
+    program = command(given.implementation, ports, config, engine_address(environment))
     own = {name: value for name, value in environment.items() if name != "TWINSERVE_ADMIN_TOKEN"}  # not its business
     try:
         os.execvpe(program[0], program, own)  # noqa: S606 - no shell: an argument list of our own making

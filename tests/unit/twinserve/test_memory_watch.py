@@ -33,6 +33,12 @@ GROWS_ONCE = (
 BOTH_SERVE = GatewayWord(frozenset(ENGINES), is_loading=False)
 
 
+@pytest.fixture(autouse=True)
+def _measured_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children as small as these take longer to wait for than to measure."""
+    monkeypatch.setattr("twinserve.memory_watch.LARGEST_SHARE", 1.0)
+
+
 class Watched:
     """A supervisor with two children, and the watch over their memory."""
 

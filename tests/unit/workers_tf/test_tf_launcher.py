@@ -20,6 +20,20 @@ def test_both_implementations_get_the_same_flags(tmp_path: Path) -> None:
     assert {"--port=1234", "--rest_api_port=1235", f"--model_config_file={tmp_path / 'c'}"} < set(official)
 
 
+def test_only_the_embedded_server_can_be_told_an_address(tmp_path: Path) -> None:
+    official = launcher.command(launcher.OFFICIAL, Ports(), tmp_path / "c", "0.0.0.0")
+    embedded = launcher.command(launcher.EMBEDDED, Ports(), tmp_path / "c", "0.0.0.0")
+    assert set(embedded[3:]) - set(official) == {"--bind_address=0.0.0.0"}
+
+
+def test_the_address_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execvpe", lambda program, arguments, environment: started.append(arguments))
+    environment = {"TWINSERVE_ENGINE_ADDRESS": "0.0.0.0"}
+    launcher.launch(["--run-dir", str(tmp_path), "--implementation", "embedded"], environment)
+    assert "--bind_address=0.0.0.0" in started[0]
+
+
 def test_it_writes_an_empty_list_and_becomes_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, list[str], dict[str, str]]] = []
     monkeypatch.setattr("os.execvpe", lambda *call: started.append(call))

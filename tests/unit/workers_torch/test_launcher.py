@@ -61,6 +61,20 @@ def test_the_configuration_is_closed_to_the_outside(tmp_path: Path) -> None:
     assert "load_models" not in settings
 
 
+def test_every_port_listens_on_the_one_address_given(tmp_path: Path) -> None:
+    text = launcher.config_properties(Ports(), tmp_path / "store", tmp_path / "workflows", "0.0.0.0")
+    addresses = [line.split("=", 1)[1] for line in text.splitlines() if line.split("=")[0].endswith("_address")]
+    assert len(addresses) == 5
+    assert all("0.0.0.0" in address for address in addresses)
+
+
+def test_a_bad_address_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINSERVE_ENGINE_ADDRESS", "everywhere")
+    with pytest.raises(ValueError, match="TWINSERVE_ENGINE_ADDRESS"):
+        launcher.launch(tmp_path / "run", tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
 def test_engines_inherit_no_operator_token_and_no_overrides(tmp_path: Path) -> None:
     given = {"TWINSERVE_ADMIN_TOKEN": "secret", "TS_DISABLE_TOKEN_AUTHORIZATION": "true", "LANG": "C"}
     environment = launcher.jvm_environment(given, tmp_path, tmp_path / "tmp")

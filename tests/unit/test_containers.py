@@ -1,0 +1,119 @@
+"""What the Dockerfiles and compose files promise, read as files: nothing here needs a Docker engine."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contracts.addresses import Ports
+from workers.tf import launcher
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILES = {
+    "gateway": ROOT / "gateway" / "Dockerfile",
+    "torchserve": ROOT / "workers" / "torch" / "Dockerfile",
+    "tfserving": ROOT / "workers" / "tf" / "Dockerfile",
+    "tools": ROOT / "twinserve" / "Dockerfile",
+}
+COMPOSE = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.gpu.yml")
+ENGINES = ("torchserve", "tfserving")
+
+
+def read(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return document
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read("docker-compose.yml")["services"]
+    assert set(found) == {"tools", "torchserve", "tfserving", "gateway"}
+    return found
+
+
+def test_the_official_image_gets_the_flags_of_our_launcher(services: dict[str, dict[str, Any]]) -> None:
+    (script,) = services["tfserving"]["command"]
+    config = Path("/tmp/tfserving-models.config")
+    said, started = script.strip().split(" && exec ")
+    assert said == f"echo 'model_config_list {{}}' > {config}"
+    assert started.split() == launcher.command(launcher.OFFICIAL, Ports(), config)
+
+
+def test_the_embedded_engine_starts_as_its_image_does() -> None:
+    service = read("docker-compose.embedded.yml")["services"]["tfserving"]
+    found = re.search(r"^CMD (\[.*\])", DOCKERFILES["tfserving"].read_text(), re.MULTILINE)
+    assert found
+    assert [*service["entrypoint"], *service["command"]] == yaml.safe_load(found[1])
+
+
+def test_only_the_gateway_reaches_the_engines(services: dict[str, dict[str, Any]]) -> None:
+    assert read("docker-compose.yml")["networks"]["engines"] == {"internal": True}
+    for engine in ENGINES:
+        assert services[engine]["networks"] == ["engines"]
+        assert not {"ports", "network_mode"} & services[engine].keys()
+    assert services["tools"]["network_mode"] == "none"
+    assert services["gateway"]["ports"] == [
+        "${TWINSERVE_PUBLISH_ADDRESS:-127.0.0.1}:${TWINSERVE_HTTP_PORT:-8000}:8000",
+    ]
+
+
+def test_engines_only_read_the_repository(services: dict[str, dict[str, Any]]) -> None:
+    for engine in ENGINES:
+        assert "repository:/models:ro" in services[engine]["volumes"]
+        assert not [volume for volume in services[engine]["volumes"] if volume.startswith("operator:")]
+    assert "torchserve:/var/lib/twinserve/torchserve:ro" in services["gateway"]["volumes"]
+    assert "operator:/var/lib/twinserve/operator:ro" in services["gateway"]["volumes"]
+
+
+def test_every_service_is_bounded_and_unprivileged(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert service["user"] == "10001:10001", name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "pids_limit", "logging"} <= service.keys(), name
+        assert service["restart"] == ("no" if name == "tools" else "unless-stopped")
+
+
+def test_the_start_is_gated_by_health(services: dict[str, dict[str, Any]]) -> None:
+    for engine in ENGINES:
+        assert services[engine]["depends_on"] == {"tools": {"condition": "service_completed_successfully"}}
+    assert services["gateway"]["depends_on"] == {engine: {"condition": "service_healthy"} for engine in ENGINES}
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_images_are_pinned_unprivileged_and_healthy(name: str) -> None:
+    text = DOCKERFILES[name].read_text()
+    assert re.findall(r"^(?:ARG BASE=|FROM )(.*)$", text, re.MULTILINE) == ["python:3.11-slim-bookworm", "${BASE}"]
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:10001"]
+    assert (re.search(r"^HEALTHCHECK ", text, re.MULTILINE) is not None) == (name != "tools")
+    assert re.findall(r"pip install.*", text) == re.findall(r"pip install --no-cache-dir -c constraints.txt .*", text)
+
+
+def test_tools_share_the_layers_of_torchserve() -> None:
+    torchserve, tools = (_instructions(DOCKERFILES[name]) for name in ("torchserve", "tools"))
+    shared = torchserve[: torchserve.index("COPY contracts contracts")]
+    assert tools[: len(shared)] == shared
+
+
+def _instructions(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_files_hold_no_secret_and_no_registry(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert not re.search(r"https?://", text)
+    # Not even from the environment: an operator's shell holds the token, and would recreate the gateway with it.
+    assert not re.search(r"TWINSERVE_ADMIN_TOKEN\b(?!_FILE)", text)
+
+
+def test_both_engines_share_one_gpu() -> None:
+    services = read("docker-compose.gpu.yml")["services"]
+    devices = [services[engine]["deploy"]["resources"]["reservations"]["devices"] for engine in ENGINES]
+    assert devices[0] == devices[1]
+    assert devices[0][0]["driver"] == "nvidia"
+    assert "gpu" in devices[0][0]["capabilities"]
+    assert services["tfserving"]["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
