@@ -8,6 +8,7 @@ import tensorflow as tf
 from workers.tf.embedded.batch_queues import BatchThreads
 from workers.tf.embedded.config_polling import ConfigPolling
 from workers.tf.embedded.example_inference import ExampleInference
+from workers.tf.embedded.fair_turns import FairTurns
 from workers.tf.embedded.faults import invalid
 from workers.tf.embedded.flag_table import Options
 from workers.tf.embedded.grpc_services import ModelService, PredictionService
@@ -50,6 +51,7 @@ class Server:
         self._examples = ExampleInference(
             self._lookup, self._execution, self._metrics, options.enable_signature_method_name_check
         )
+        self._turns = FairTurns()
         self._loader = self._make_loader()
         self._closers: list[Callable[[], None]] = [self._batches.stop, self._source.stop, self._manager.stop]
 
@@ -111,7 +113,8 @@ class Server:
 
     def _load(self, model: str, version: int, path: Path) -> Model:
         # The loader warms through the use cases, which look versions up in the manager that is made with this.
-        return self._loader(model, version, path)
+        with self._turns.during_load():
+            return self._loader(model, version, path)
 
 
 def _models(options: Options) -> tuple[ModelConfig, ...]:
