@@ -1,15 +1,12 @@
-"""TensorFlow Serving's messages, in a descriptor pool of their own.
-
-The classes are made from `protos/tensorflow_serving.binpb`, so a process that also holds the official
-tensorflow-serving-api package (tests do) keeps both definitions apart.
-"""
+"""TensorFlow Serving's names, numbers and messages."""
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from contracts.descriptors import Package, load_pool
 
+PREDICT_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
@@ -30,6 +27,22 @@ DATATYPE_NUMBERS = {
     "UINT64": 23,
 }
 
+# The field of tensorflow.TensorProto that holds a datatype's values; half_val holds bit patterns.
+VALUE_FIELDS = {
+    "FP16": "half_val",
+    "FP32": "float_val",
+    "FP64": "double_val",
+    "INT8": "int_val",
+    "INT16": "int_val",
+    "INT32": "int_val",
+    "UINT8": "int_val",
+    "UINT16": "int_val",
+    "INT64": "int64_val",
+    "BOOL": "bool_val",
+    "UINT32": "uint32_val",
+    "UINT64": "uint64_val",
+}
+
 # ModelVersionStatus.State
 LOADING_STATES = (10, 20)
 AVAILABLE_STATE = 30
@@ -42,26 +55,23 @@ class Messages:
 
     PredictRequest: Any
     PredictResponse: Any
-    TensorProto: Any
+    GetModelMetadataRequest: Any
+    GetModelMetadataResponse: Any
+    SignatureDefMap: Any
     GetModelStatusRequest: Any
     GetModelStatusResponse: Any
     ReloadConfigRequest: Any
     ReloadConfigResponse: Any
+    TensorProto: Any
+    SavedModel: Any
 
 
-def load_messages() -> Messages:
-    """Build the message classes in a fresh descriptor pool."""
-    described = descriptor_pb2.FileDescriptorSet.FromString(
-        (resources.files("contracts.protos") / "tensorflow_serving.binpb").read_bytes()
-    )
-    pool = descriptor_pool.DescriptorPool()
-    for file in described.file:
-        pool.Add(file)
+_TENSORFLOW = ("TensorProto", "SavedModel")
 
-    def message(full_name: str) -> Any:
-        return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
 
-    serving = {
-        name: message(f"tensorflow.serving.{name}") for name in Messages.__annotations__ if name != "TensorProto"
-    }
-    return Messages(**serving, TensorProto=message("tensorflow.TensorProto"))
+def load_messages(pool: Any = None) -> Messages:
+    """The message classes of `contracts.descriptors.load_pool`, a fresh one unless it is given."""
+    pool = load_pool() if pool is None else pool
+    serving, tensorflow = Package(pool, "tensorflow.serving"), Package(pool, "tensorflow")
+    names = Messages.__annotations__
+    return Messages(**{name: getattr(tensorflow if name in _TENSORFLOW else serving, name) for name in names})

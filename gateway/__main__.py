@@ -12,6 +12,7 @@ import sys
 import uvloop
 
 from gateway.app import make_app, make_engines
+from gateway.grpc_port import GrpcPort, check_free
 from gateway.http_server import make_server
 from gateway.processes import LIFE_VARIABLE, SOCKET_VARIABLE, run_processes
 from gateway.settings import Settings
@@ -30,7 +31,7 @@ async def serve(settings: Settings) -> int:
 
     life = os.environ.get(LIFE_VARIABLE)
     app = make_app(settings, make_engines(settings), stop, JOIN_TIMEOUT_S if life else 0.0)
-    server = make_server(app, settings)
+    server = make_server(app, settings, app.state.grpc.begin_drain)
     if life:
         loop, pipe = asyncio.get_running_loop(), int(life)
 
@@ -62,6 +63,8 @@ def main() -> int:
 
 def run_one(settings: Settings) -> int:
     """Serve in this process; returns the exit code. Raises OSError."""
+    if LIFE_VARIABLE not in os.environ:  # else the parent holds the port
+        check_free(GrpcPort(settings.host, settings.grpc_port))
     # uvicorn drains on these and then raises them once more; being asked to stop is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

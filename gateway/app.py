@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import re
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version as installed_version
@@ -11,12 +9,12 @@ from importlib.metadata import version as installed_version
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts.descriptors import Package, load_pool
+from contracts.tfserving import load_messages
 from gateway import admin
 from gateway.core.agreement import Tolerance
 from gateway.core.batch_plan import BatchLimits
@@ -33,19 +31,30 @@ from gateway.core.warmup import WarmupLimits
 from gateway.engine_memory import EngineMemory
 from gateway.engines.tfserving import TfServing, TfServingAddress
 from gateway.engines.torchserve import TorchServe, TorchServeAddress
+from gateway.grpc_port import GrpcPort
+from gateway.grpc_server import GrpcServer
 from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.outer_edge import OuterEdge
 from gateway.peers import DirectoryPeers
 from gateway.platform_state import PlatformState
-from gateway.protocols import classify, oip_routes, triton_repository
-from gateway.protocols.exchange import REQUEST_ID, Exchange, ExchangeLimits, error_response
+from gateway.protocols import classify, oip_routes, tfserving_routes, torchserve_routes, triton_repository
+from gateway.protocols.catalogue import Catalogue
+from gateway.protocols.classify import PictureInputs
+from gateway.protocols.conversation import Conversation, ConversationLimits
+from gateway.protocols.examples import with_examples
+from gateway.protocols.exchange import Exchange, ExchangeLimits, error_response
+from gateway.protocols.model_repository import ModelRepository
 from gateway.protocols.oip import encode_error
 from gateway.protocols.operators import Operators
+from gateway.protocols.rpc.oip_service import InferenceService
+from gateway.protocols.rpc.services import make_services
+from gateway.protocols.rpc.tf_service import TensorFlowServices
+from gateway.protocols.tfserving_rest import TensorFlowRest
 from gateway.repository import DirectoryRepository
+from gateway.saved_models import SavedModels
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def make_engines(settings: Settings) -> tuple[Engine, ...]:
@@ -75,9 +84,10 @@ def make_app(
     """Wire the gateway. `stop` ends the process; it is called when a background task dies. Raises OSError.
 
     One of several processes takes no connection before it can answer, or `join_timeout_s` is over: the others can.
+    The gRPC server, which lives as long as the app does, is `state.grpc` of what is returned.
     """
-    metrics = Metrics()
     ledger = Ledger()
+    metrics = Metrics(ledger.usage)
     repository = DirectoryRepository(settings.repository)
     peers = DirectoryPeers(settings.repository)
     router = Router(tuple(engine.name for engine in engines))
@@ -87,25 +97,43 @@ def make_app(
     memory = EngineMemory(settings.engine_memory_file)
     by_name = {engine.name: engine for engine in engines}
     rollouts = Rollouts(Surroundings(by_name, repository, keeper, peers, ledger, metrics, memory.read))
-    exchange = Exchange(
-        inference,
-        router,
-        metrics,
-        ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s, settings.longest_timeout_s),
+    conversation = Conversation(
+        inference, router, metrics, ConversationLimits(settings.default_timeout_s, settings.longest_timeout_s)
     )
+    exchange = Exchange(conversation, ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s))
     version = installed_version("twinserve")
+    catalogue = Catalogue(keeper, router, peers, ledger.usage, version, settings.batch_rows)
+
+    operators = Operators(settings.read_admin_token())
+    model_repository = ModelRepository(keeper, rollouts, operators)
+    pool = load_pool()
+    tensorflow = load_messages(pool)
+    signatures = SavedModels(settings.repository, tensorflow).signatures
+    services = make_services(
+        pool,
+        InferenceService(Package(pool, "inference"), conversation, catalogue, model_repository),
+        TensorFlowServices(tensorflow, conversation, router, catalogue, signatures),
+        catalogue,
+        router,
+    )
+    port = GrpcPort(settings.host, settings.grpc_port, is_shared=join_timeout_s > 0)
+    grpc = GrpcServer(port, settings.grpc_message_limit_bytes, services)
 
     # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
     app: FastAPI = FastAPIOffline(
-        title="twinserve", version=version, lifespan=_keep(keeper, rollouts, mirror, peers, stop, join_timeout_s)
+        title="twinserve", version=version, lifespan=_keep(keeper, rollouts, mirror, peers, grpc, stop, join_timeout_s)
     )
-    app.include_router(oip_routes.make_router(exchange, router, keeper, version))
-    app.include_router(classify.make_router(exchange, settings.image_limit_pixels))
-    operators = Operators(settings.read_admin_token())
+    app.state.grpc = grpc
+    app.include_router(oip_routes.make_router(exchange, catalogue))
+    pictures = PictureInputs(settings.image_limit_pixels)
+    app.include_router(classify.make_router(exchange, pictures))
+    app.include_router(torchserve_routes.make_router(exchange, router, catalogue, pictures))
+    app.include_router(tfserving_routes.make_router(TensorFlowRest(exchange, router, catalogue, signatures)))
     state = PlatformState(keeper, rollouts, peers, ledger, memory, mirror)
     app.include_router(admin.make_router(state, rollouts, operators))
-    app.include_router(triton_repository.make_router(keeper, rollouts, operators))
+    app.include_router(triton_repository.make_router(model_repository))
     _add_metrics_route(app, metrics)
+    _add_examples(app, router)
     _add_error_handlers(app)
     app.add_middleware(OuterEdge)
     return app
@@ -129,6 +157,7 @@ def _keep(
     rollouts: Rollouts,
     mirror: Mirror,
     peers: DirectoryPeers,
+    grpc: GrpcServer,
     stop: Callable[[], None],
     join_timeout_s: float,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -148,8 +177,10 @@ def _keep(
             task.add_done_callback(notice_death)
         try:
             await keeper.wait_can_answer(join_timeout_s)
+            await grpc.start()
             yield
         finally:
+            await grpc.stop()
             for task in tasks:
                 task.cancel()
                 await asyncio.wait([task])
@@ -164,6 +195,11 @@ def _add_metrics_route(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["Prometheus"], summary="Metrics in the Prometheus text format")
     async def exposition() -> Response:
         return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _add_examples(app: FastAPI, router: Router) -> None:
+    describe = app.openapi
+    app.openapi = lambda: with_examples(describe(), router.table.models)  # type: ignore[method-assign]
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -181,35 +217,3 @@ def _add_error_handlers(app: FastAPI) -> None:
         message = f"{error.detail}: {request.method} {request.url.path[:200]}"
         headers = {"Content-Type": "application/json", **(error.headers or {})}
         return Response(encode_error(message), error.status_code, headers)
-
-
-class OuterEdge:
-    """Gives every answer an X-Request-Id (the client's own when it is a printable word), and bugs an answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope[REQUEST_ID] = request_id
-
-        has_started = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal has_started
-            if message["type"] == "http.response.start":
-                has_started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            if has_started:
-                raise
-            log.exception("a bug answered 500")
-            await error_response(ServingError("internal error; see the gateway's log"))(scope, receive, send_with_id)

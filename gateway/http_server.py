@@ -6,6 +6,8 @@ are read (gateway.protocols.exchange).
 
 import asyncio
 import enum
+import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -115,7 +117,19 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
+class DrainingServer(uvicorn.Server):
+    """Says when it begins to drain, so that whatever else listens drains meanwhile and not afterwards."""
+
+    def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_drain = on_drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_drain()
+        await super().shutdown(sockets)
+
+
+def make_server(app: ASGIApp, settings: Settings, on_drain: Callable[[], None]) -> uvicorn.Server:
     """A server for the gateway's app, not yet listening."""
     config = uvicorn.Config(
         app,
@@ -130,4 +144,4 @@ def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
         timeout_keep_alive=LONGEST_IDLE_S,
         timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
     )
-    return uvicorn.Server(config)
+    return DrainingServer(config, on_drain)

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.core.ports import VersionState
+from gateway.core.usage import UsageBook
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -22,9 +23,10 @@ ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
 class Metrics:
-    """Counts for the core (gateway.core.ports.Events) and for the protocols."""
+    """Counts for the core (gateway.core.ports.Events) and for the protocols; `usage` is told what it adds up."""
 
-    def __init__(self) -> None:
+    def __init__(self, usage: UsageBook) -> None:
+        self._usage = usage
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         version = ("model", "version")
@@ -93,6 +95,7 @@ class Metrics:
     def batch_done(self, engine: str, model: str, version: int, rows: int) -> None:
         self._batch_rows.labels(engine, version).observe(rows)
         self._rows.labels(model, version, engine).inc(rows)
+        self._usage.batch_done(model, version, rows)
 
     def in_flight_changed(self, engine: str, requests: int) -> None:
         self._in_flight.labels(engine).inc(requests)
@@ -116,7 +119,7 @@ class Metrics:
     def swap_phase_done(self, model: str, phase: str, seconds: float) -> None:
         self._swaps.labels(model, phase).observe(seconds)
 
-    # -- gateway.protocols.exchange.RequestEvents
+    # -- gateway.protocols.conversation.RequestEvents
 
     def request_answered(
         self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
@@ -125,6 +128,11 @@ class Metrics:
         self._seconds.labels(model, version, engine, protocol).observe(stages_s["total"])
         for stage, seconds in stages_s.items():
             self._stages.labels(engine, version, stage).observe(seconds)
+        self._usage.request_answered(model, version, stages_s)
 
-    def request_failed(self, model: str, version: str, engine: str, protocol: str, outcome: str) -> None:
+    def request_failed(
+        self, model: str, version: str, engine: str, protocol: str, outcome: str, seconds: float
+    ) -> None:
         self._requests.labels(model, version, engine, protocol, outcome).inc()
+        if version:
+            self._usage.request_failed(model, int(version), seconds)

@@ -22,6 +22,7 @@ import msgspec
 from contracts.layout import GATEWAYS
 from gateway.core.counts import Counts
 from gateway.core.ports import PeerReport, Using
+from gateway.core.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,12 @@ _COUNTS_INTERVAL_S = 1.0
 
 
 class _Report(msgspec.Struct, frozen=True):
-    """What `<name>.json` holds: pairs of model and version, by engine; counts by model and version."""
+    """What `<name>.json` holds: pairs of model and version, by engine; counts and usages by model and version."""
 
     using: dict[str, list[tuple[str, int]]]
     counts: list[tuple[str, int, Counts]]
     answering: dict[str, int]
+    usages: list[tuple[str, int, Usage]] = []
 
 
 class DirectoryPeers:
@@ -96,6 +98,7 @@ class DirectoryPeers:
             {engine: sorted(versions) for engine, versions in report.using.items()},
             [(model, version, counted) for (model, version), counted in report.counts.items()],
             dict(report.answering),
+            [(model, version, used) for (model, version), used in report.usages.items()],
         )
         staged = self._path(self._name, "new")
         try:
@@ -146,7 +149,8 @@ class DirectoryPeers:
             return self._known.get(name)
         using = {engine: frozenset(versions) for engine, versions in report.using.items()}
         counts = {(model, version): counted for model, version, counted in report.counts}
-        return PeerReport(using, counts, report.answering)
+        usages = {(model, version): used for model, version, used in report.usages}
+        return PeerReport(using, counts, report.answering, usages)
 
     def _is_alive(self, name: str) -> bool:
         """Whether somebody holds its lock; who is dead is cleaned up after. Raises OSError."""

@@ -1,7 +1,8 @@
 """Several gateway processes behind one port: a parent that listens, and children that accept from its socket.
 
-The parent serves nobody itself. A child that dies is started again, after a pause when it dies young; children stop
-with the parent, even one killed with -9: they hold the other end of a pipe to it.
+For gRPC, which takes no socket from anybody, each child listens itself (gateway.grpc_port). The parent serves nobody.
+A child that dies is started again, after a pause when it dies young; children stop with the parent, even one killed
+with -9: they hold the other end of a pipe to it.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ from time import monotonic
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from contracts.addresses import variable
+from gateway.grpc_port import GrpcPort, held
 from gateway.metrics import MULTIPROCESS_VARIABLE
 from gateway.peers import DirectoryPeers
 from gateway.settings import Settings
@@ -45,18 +48,20 @@ class _Child:
 def run_processes(settings: Settings) -> int:
     """Serve with `settings.gateway_processes` processes until SIGTERM or SIGINT; returns the exit code.
 
-    Raises OSError when the port cannot be listened on.
+    Raises OSError when a port cannot be listened on.
     """
     stop_asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop_asked.set())
-    with _listening(settings) as listener, _metrics_folder() as folder, _life() as life:
+    grpc_port = GrpcPort(settings.host, settings.grpc_port)
+    with _listening(settings) as listener, held(grpc_port) as port, _metrics_folder() as folder, _life() as life:
         environment = {
             **os.environ,
             SOCKET_VARIABLE: str(listener.fileno()),
             LIFE_VARIABLE: str(life),
             MULTIPROCESS_VARIABLE: str(folder),
             "TWINSERVE_GATEWAY_PROCESSES": "1",
+            variable("grpc"): str(port),
         }
         inherited = (listener.fileno(), life)
         _check_writable(settings.repository)

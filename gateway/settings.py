@@ -15,8 +15,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWINSERVE_", extra="ignore")
 
-    host: str = Field(default=LOOPBACK, description="Address to listen on")
+    host: str = Field(default=LOOPBACK, description="Address to listen on, for HTTP and gRPC")
     http_port: int = _PORTS.http
+    grpc_port: int = Field(default=_PORTS.grpc, description="0 is any that is free")
     repository: Path = Field(default=Path("model_repo"), description="The shared model repository")
     admin_token: str | None = Field(default=None, description="Bearer token of operators; wins over the file")
     admin_token_file: Path | None = None
@@ -39,10 +40,11 @@ class Settings(BaseSettings):
     )
 
     body_limit_bytes: PositiveInt = 16 * 1024 * 1024
+    grpc_message_limit_bytes: PositiveInt = Field(default=64 * 1024 * 1024, le=2**31 - 1)
     image_limit_pixels: PositiveInt = Field(default=16_000_000, description="Of all pictures of a request together")
     default_timeout_s: PositiveFloat = 30.0
     longest_timeout_s: PositiveFloat = 600.0
-    gateway_processes: PositiveInt = Field(default=1, description="Processes that share the gateway's port")
+    gateway_processes: PositiveInt = Field(default=1, description="Processes that share the gateway's ports")
     patience_s: NonNegativeFloat = Field(
         default=10.0, description="How long after the last engine was lost requests wait for one to come back"
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from contracts.golden import read_golden
 from contracts.layout import ModelPaths
-from loadtest.oip_bodies import Array, BadAnswer, decode_answer, encode_request
+from contracts.oip_bodies import Array, BadAnswer, decode_answer, encode_request
 
 TOLERANCE = 1e-3
 """Largest difference of a right answer, in units of the output; a hundred times what engines differ by."""

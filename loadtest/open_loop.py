@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from contracts.oip_bodies import HEADER_LENGTH
 from loadtest.known_answers import KnownAnswers
-from loadtest.oip_bodies import HEADER_LENGTH
 
 WRONG = "wrong"
 _LONGEST_FAULT = 200

@@ -8,8 +8,13 @@ import pytest
 
 from contracts.layout import ModelPaths
 from contracts.manifest import Manifest, read_document
-from tests.platform_process import Platform, running_platform
+from tests.composed_platform import composed_platform
+from tests.platform_process import running_platform
+from tests.served_platform import ServedPlatform
+from tests.targets import TargetPlatform, pytest_addoption, pytest_collection_modifyitems, target
 from workers.mnist import Split, load_mnist
+
+__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "target"]  # pytest finds them here
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,15 +35,16 @@ def mnist_test(mnist_folder: Path) -> Split:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """`twinserve up` with both shipped versions, shared by all tests that leave it as they found it."""
-    with running_platform(tmp_path_factory.mktemp("platform")) as platform:
+def platform(tmp_path_factory: pytest.TempPathFactory, target: TargetPlatform) -> Iterator[ServedPlatform]:
+    """A platform with both shipped versions, shared by all tests that leave it as they found it."""
+    folder = tmp_path_factory.mktemp("platform")
+    with running_platform(folder) if target is TargetPlatform.UP else composed_platform(folder) as platform:
         yield platform
 
 
 @pytest.fixture(scope="session")
-def repository(platform: Platform) -> Path:
-    """A repository with versions 1 and 2, published by `twinserve up`; not to be changed."""
+def repository(platform: ServedPlatform) -> Path:
+    """A repository with versions 1 and 2, published by the platform; not to be changed."""
     return platform.repository
 
 

@@ -6,7 +6,6 @@ What needs tensorflow is imported where it is used: tests are collected where no
 import http.client
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import grpc
 import pytest
+
+from tests.ports import free_port
 
 WAIT_S = 60.0
 AVAILABLE, END = 30, 50
@@ -186,12 +187,6 @@ def sample_models(factory: pytest.TempPathFactory) -> Path:
     if not folder.exists():
         subprocess.run([sys.executable, "-m", "workers.tf.samples", str(folder)], check=True, capture_output=True)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -3,28 +3,29 @@
 import asyncio
 import json
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from contracts.addresses import Ports
+from tests.ports import free_port
+from tests.served_platform import ServedPlatform
 
 START_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
-class Platform:
+class Platform(ServedPlatform):
     """A running `twinserve up`."""
 
     process: subprocess.Popen[str]
@@ -39,36 +40,47 @@ class Platform:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.ports.http}"
 
+    @property
+    def grpc_address(self) -> str:
+        """See ServedPlatform."""
+        return f"127.0.0.1:{self.ports.grpc}"
+
+    @property
+    def token(self) -> str:
+        """See ServedPlatform."""
+        return (self.home / "admin-token").read_text().strip()
+
+    def child(self, name: str) -> dict[str, Any]:
+        """What `up` says of `torchserve`, `tfserving` or `gateway` now."""
+        state = json.loads((self.home / "up.json").read_text())
+        return next(entry for entry in state["children"] if entry["name"] == name)
+
     def pid(self, child: str) -> int:
         """The process id of `torchserve`, `tfserving` or `gateway`."""
-        state = json.loads((self.home / "up.json").read_text())
-        return int(next(entry["pid"] for entry in state["children"] if entry["name"] == child))
+        return int(self.child(child)["pid"])
+
+    def kill(self, engine: str) -> None:
+        """See ServedPlatform."""
+        os.kill(self.pid(engine), signal.SIGKILL)
+
+    def restarts(self, engine: str) -> int:
+        """See ServedPlatform."""
+        return int(self.child(engine)["restarts"])
+
+    def publish(self, model: str, files: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """See ServedPlatform."""
+        return self.run("publish", model, *arguments)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the `twinserve` command against this platform."""
+        """See ServedPlatform."""
         command = [sys.executable, "-m", "twinserve", *arguments]
         environment = {**os.environ, **self.environment}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
-    def metric(self, text: str, name: str) -> float:
-        """The sum of all samples of a metric in an exposition."""
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0] == name)
-
-    def up(self, text: str) -> dict[str, float]:
-        """The engines that an exposition says are up (1) or not (0)."""
-        found = re.findall(r'^twinserve_engine_up{engine="(\w+)",[^}]*} (\S+)$', text, re.MULTILINE)
-        return {engine: float(value) for engine, value in found}
-
 
 def free_ports() -> Ports:
-    """Ports that nothing listens on now; they are held until all are chosen, so they differ."""
-    with ExitStack() as held:
-        chosen = {}
-        for field in fields(Ports):
-            listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            chosen[field.name] = int(listener.getsockname()[1])
-    return Ports(**chosen)
+    """Ports that nothing listens on, and that no other test process is given."""
+    return Ports(**{field.name: free_port() for field in fields(Ports)})
 
 
 @contextmanager

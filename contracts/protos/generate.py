@@ -1,7 +1,7 @@
 """Compile the protos to one descriptor set: `python -m contracts.protos.generate`; `--check` only compares.
 
 A descriptor set instead of protoc's Python modules, because those register in the process-wide default pool, where
-the official tensorflow-serving-api package registers the same names.
+the official packages register the same names (contracts.descriptors).
 """
 
 import sys
@@ -11,8 +11,11 @@ from pathlib import Path
 
 from grpc_tools import protoc
 
+from contracts.descriptors import DESCRIPTOR_SET
+
 HERE = Path(__file__).parent
-TARGET = HERE / "tensorflow_serving.binpb"
+TARGET = HERE / DESCRIPTOR_SET
+SOURCES = ("serving.proto", "inference.proto")
 
 
 def compile_protos() -> bytes:
@@ -21,7 +24,7 @@ def compile_protos() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "set.binpb")
         arguments = ["protoc", f"-I{HERE}", f"-I{well_known}", "--include_imports", f"--descriptor_set_out={out}"]
-        if protoc.main([*arguments, "serving.proto"]) != 0:
+        if protoc.main([*arguments, *SOURCES]) != 0:
             raise RuntimeError("protoc refused the protos; its message is above")
         return out.read_bytes()
 

@@ -2,10 +2,11 @@
 
 Rules: dispatch at once while fewer than `in_flight` batches are out; otherwise gather until one returns. A batch is
 the longest prefix of the queue that fits the limits and whose rows can be stacked. First come, first served: the
-head is never overtaken, and a request over a limit goes alone.
+head is never overtaken. A request over a limit waits in parts that are within it; one that has no rows to part goes
+alone.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -17,6 +18,10 @@ class BatchLimits:
     batch_rows: int = 64
     queue_rows: int = 8192
     batch_bytes: int = 32 * 1024 * 1024
+
+    def are_passed_by(self, rows: int, size_bytes: int) -> bool:
+        """Whether a request of this size does not fit into one batch."""
+        return rows > self.batch_rows or size_bytes > self.batch_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +50,12 @@ def plan_batch(waiting: Iterable[Candidate], batches_out: int, limits: BatchLimi
         if rows >= limits.batch_rows:
             break
     return taken
+
+
+def plan_parts(rows: int, size_bytes: int, limits: BatchLimits) -> Sequence[range]:
+    """Cut a request into parts that fit into a batch, as ranges of its rows.
+
+    All but the last are as large as the limits allow, and each has a row at least.
+    """
+    most = max(1, min(limits.batch_rows, limits.batch_bytes * rows // max(size_bytes, 1)))
+    return tuple(range(start, min(start + most, rows)) for start in range(0, rows, most))

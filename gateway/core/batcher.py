@@ -2,7 +2,8 @@
 
 Rules: no timer and no task of its own while idle. The queue is bounded and refuses early. A request that was
 cancelled or ran out of time leaves the queue without touching its batch mates, and one that the engine refuses is
-tried alone, so that it fails alone.
+tried alone, so that it fails alone. A request of more rows than a batch may have is sent in parts and answered whole:
+the first part to fail fails it.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from gateway.core.batch_plan import BatchLimits, Candidate, plan_batch
+from gateway.core.batch_plan import BatchLimits, Candidate, plan_batch, plan_parts
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Events
@@ -56,6 +57,8 @@ class Batcher:
         self._batches: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
         self._unanswered_since: float | None = None
         self._is_abandoned = False
+        # Outputs whose rows may differ from part to part cannot be joined.
+        self._can_part = signature.is_batchable and all(-1 not in spec.shape[1:] for spec in signature.outputs)
 
     @property
     def is_abandoned(self) -> bool:
@@ -83,10 +86,10 @@ class Batcher:
                 f"the queue of {self._model} version {self._version} on {self._engine.name} is full: "
                 f"{self._queued_rows} of {self._limits.queue_rows} rows wait"
             )
-        size = Candidate(rows, self._stack_key(inputs), sum(tensor.nbytes for tensor in inputs.values()))
-        waiting = _Waiting(inputs, size, deadline, perf_counter(), loop.create_future())
-        self._queue[waiting] = None
-        self._count_queued(rows)
+        size_bytes = sum(tensor.nbytes for tensor in inputs.values())
+        if self._can_part and rows > 1 and self._limits.are_passed_by(rows, size_bytes):
+            return await self._submit_parts(inputs, plan_parts(rows, size_bytes, self._limits), deadline)
+        waiting = self._enqueue(inputs, rows, size_bytes, deadline)
         self._dispatch()
         timer = loop.call_at(deadline, _expire, waiting.future)
         try:
@@ -94,6 +97,35 @@ class Batcher:
         finally:
             timer.cancel()
             self._leave_queue(waiting)
+
+    async def _submit_parts(self, inputs: Mapping[str, Tensor], parts: Sequence[range], deadline: float) -> Served:
+        started = perf_counter()
+        members = []
+        for part in parts:
+            share = {name: tensor[part.start : part.stop] for name, tensor in inputs.items()}
+            members.append(self._enqueue(share, len(part), sum(tensor.nbytes for tensor in share.values()), deadline))
+        self._dispatch()
+        timer = asyncio.get_running_loop().call_at(deadline, _expire_all, members)
+        try:
+            await asyncio.wait([member.future for member in members], return_when=asyncio.FIRST_EXCEPTION)
+            served = _results_of(members)
+        finally:
+            timer.cancel()
+            for member in members:
+                # What is still out is answered for nobody; what has failed since is looked at, and that is all.
+                if not member.future.cancel() and not member.future.cancelled():
+                    member.future.exception()
+                self._leave_queue(member)
+        queue_s = served[0].queue_s
+        return Served(_join([part.outputs for part in served]), queue_s, perf_counter() - started - queue_s)
+
+    def _enqueue(self, inputs: Mapping[str, Tensor], rows: int, size_bytes: int, deadline: float) -> _Waiting:
+        size = Candidate(rows, self._stack_key(inputs), size_bytes)
+        future: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(inputs, size, deadline, perf_counter(), future)
+        self._queue[waiting] = None
+        self._count_queued(rows)
+        return waiting
 
     def abandon(self, error: ServingError) -> None:
         """Fail everybody who waits, queued or sent: the engine will not answer. Nothing may be submitted after it."""
@@ -212,6 +244,18 @@ def _split(outputs: Mapping[str, Tensor], batch: Sequence[_Waiting]) -> list[Map
     return shares
 
 
+def _join(shares: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    return {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
+
+
+def _results_of(members: Sequence[_Waiting]) -> list[Served]:
+    """What all of them were answered. Raises what the first that failed did."""
+    for member in members:
+        if member.future.done() and (error := member.future.exception()) is not None:
+            raise error
+    return [member.future.result() for member in members]
+
+
 def _fail(batch: Sequence[_Waiting], error: ServingError) -> None:
     for waiting in batch:
         if not waiting.future.done():
@@ -222,3 +266,8 @@ def _fail(batch: Sequence[_Waiting], error: ServingError) -> None:
 def _expire(future: asyncio.Future[Served]) -> None:
     if not future.done():
         future.set_exception(DeadlineExceeded("the deadline passed before an engine answered"))
+
+
+def _expire_all(members: Sequence[_Waiting]) -> None:
+    for member in members:
+        _expire(member.future)

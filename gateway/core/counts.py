@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from gateway.core.usage import UsageBook
+
 FINEST_S = 0.0001
 STEP = 1.1
 BUCKETS = 131  # the last one begins at 24 s
@@ -90,10 +92,11 @@ def _combine(parts: list[Counts], combine: Callable[[list[int]], int]) -> Counts
 
 
 class Ledger:
-    """This process's counts, by (model, version)."""
+    """This process's counts, by (model, version); `usage` is the book beside it, of work and time."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int], Counts] = {}
+        self.usage = UsageBook()
 
     @property
     def counts(self) -> Mapping[tuple[str, int], Counts]:

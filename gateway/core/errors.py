@@ -28,6 +28,16 @@ class InvalidRequest(ServingError):
     outcome = "invalid"
 
 
+class UnknownSignature(InvalidRequest):
+    """A version was asked by a signature that it does not have."""
+
+
+class Unsupported(ServingError):
+    """What is asked for is well formed, and nothing that is done here."""
+
+    outcome = "unsupported"
+
+
 class Unauthenticated(ServingError):
     """The operator's token is missing or wrong."""
 
@@ -66,6 +76,12 @@ class TooSlow(ServingError):
     """The client did not send its request in time."""
 
     outcome = "too_slow"
+
+
+class UnknownCoding(ServingError):
+    """The body is compressed in a way that is not known here."""
+
+    outcome = "invalid"
 
 
 class NotAnImage(ServingError):

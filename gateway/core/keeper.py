@@ -79,6 +79,7 @@ class Keeper:
         self._damage = Damage(repository)
         self._wakes = {name: asyncio.Event() for name in self._engines}
         self._behind: set[str] = set()
+        self._complaints: dict[str, str] = {}
         self._rounds = dict.fromkeys(self._engines, 0)
         self._expired: frozenset[str] = frozenset()
         self._readiness = Readiness()
@@ -189,7 +190,7 @@ class Keeper:
         self._tell(self.using)
 
     def _tell(self, using: Using) -> None:
-        self._peers.tell(PeerReport(using, self._ledger.counts, self._answering))
+        self._peers.tell(PeerReport(using, self._ledger.counts, self._answering, self._ledger.usage.usages))
 
     async def look_at(self, engine: Engine) -> None:
         """One round: read the repository, observe the engine, tell it what to hold, renew the table."""
@@ -199,9 +200,12 @@ class Keeper:
             observed = await self._judge(engine, held)
             may_return = await self._trials.may_take_part(engine, self._models, observed)
         except EngineError as error:
-            log.info("engine %s: %s", engine.name, error.message)
+            if self._complaints.get(engine.name) != error.message:  # said once, not in every round
+                self._complaints[engine.name] = error.message
+                log.info("engine %s: %s", engine.name, error.message)
             self._lose(engine.name, error.message)
             return
+        self._complaints.pop(engine.name, None)
         self._rounds[engine.name] += 1
         self._sightings.tell(engine, observed)
         if may_return and observed != self._observed.get(engine.name):

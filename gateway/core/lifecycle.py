@@ -69,3 +69,18 @@ def is_live_everywhere(models: Mapping[str, PublishedModel], observed: Mapping[s
         for states in observed.values()
         for model in models.values()
     )
+
+
+_BEST_FIRST = (
+    VersionState.READY,
+    VersionState.WARMING,
+    VersionState.LOADING,
+    VersionState.UNLOADING,
+    VersionState.ERROR,
+)
+
+
+def best_seen(observed: Mapping[str, States], model: str, version: int) -> Observed | None:
+    """What a version is to whoever does not choose an engine: the best that any has made of it; None on no engine."""
+    seen = [states[model, version] for states in observed.values() if (model, version) in states]
+    return min(seen, key=lambda one: _BEST_FIRST.index(one.state), default=None)

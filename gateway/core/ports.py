@@ -6,13 +6,14 @@ library into gateway.core.errors before it crosses this line.
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.core.counts import Counts
 from gateway.core.messages import EngineBatch
 from gateway.core.published import Golden, PublishedModel, Rollout
 from gateway.core.tensors import Tensor
+from gateway.core.usage import Usages
 
 
 class VersionState(enum.Enum):
@@ -103,6 +104,7 @@ class PeerReport:
     using: Using
     counts: Mapping[tuple[str, int], Counts]
     answering: Mapping[str, int]
+    usages: Usages = field(default_factory=dict)
 
 
 class Peers(Protocol):

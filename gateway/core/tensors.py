@@ -85,10 +85,17 @@ class Signature:
         raise InvalidRequest(f"unexpected input {name!r}: expected {_names(self.inputs)}")
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> int:
-        """Return the number of rows (1 for a model that is not row-wise).
+        """Return the number of rows, at least one (1 for a model that is not row-wise).
 
         Raises InvalidRequest naming what was expected and what came.
         """
+        rows = self.count_rows(inputs)
+        if rows == 0:
+            raise InvalidRequest("expected at least one row, got 0")
+        return rows
+
+    def count_rows(self, inputs: Mapping[str, Tensor]) -> int:
+        """The same where there may be none."""
         for name, tensor in inputs.items():
             self.input(name).check(DATATYPES.get(tensor.dtype, str(tensor.dtype)), tensor.shape)
         missing = [spec for spec in self.inputs if spec.name not in inputs]
@@ -99,10 +106,13 @@ class Signature:
         rows = {tensor.shape[0] for tensor in inputs.values()}
         if len(rows) > 1:
             raise InvalidRequest(f"inputs differ in rows: expected one first dimension, got {sorted(rows)}")
-        count = rows.pop()
-        if count == 0:
-            raise InvalidRequest("expected at least one row, got 0")
-        return int(count)
+        return int(rows.pop())
+
+    def answer_without_rows(self) -> dict[str, Tensor] | None:
+        """The outputs for inputs of no rows, where the signature alone tells their shapes; else None."""
+        if not self.is_batchable or any(-1 in spec.shape[1:] for spec in self.outputs):
+            return None
+        return {spec.name: np.empty((0, *spec.shape[1:]), spec.dtype) for spec in self.outputs}
 
     def check_requested(self, names: tuple[str, ...]) -> None:
         """Raises InvalidRequest when the client asks for an output the model does not give."""

@@ -22,6 +22,7 @@ from contracts.tfserving import (
     LOADING_STATES,
     PREDICT,
     RELOAD_CONFIG,
+    VALUE_FIELDS,
     load_messages,
 )
 from gateway.core.errors import (
@@ -49,20 +50,6 @@ _OPTIONS = (
     # A restarted container may have another address, which gRPC otherwise asks for once in 30 s at most.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
-_FIELDS = {
-    "FP16": "half_val",
-    "FP32": "float_val",
-    "FP64": "double_val",
-    "INT8": "int_val",
-    "INT16": "int_val",
-    "INT32": "int_val",
-    "UINT8": "int_val",
-    "UINT16": "int_val",
-    "INT64": "int64_val",
-    "BOOL": "bool_val",
-    "UINT32": "uint32_val",
-    "UINT64": "uint64_val",
-}
 _DATATYPES = {number: name for name, number in DATATYPE_NUMBERS.items()}
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -212,7 +199,7 @@ def decode_tensor(proto: Any) -> Tensor:
     try:
         if proto.tensor_content:
             return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-        values = getattr(proto, _FIELDS[datatype])
+        values = getattr(proto, VALUE_FIELDS[datatype])
         # half_val carries bit patterns
         array = np.array(values, np.uint16).view(np.float16) if datatype == "FP16" else np.array(values, dtype)
         if len(values) == 1:  # one value stands for all elements

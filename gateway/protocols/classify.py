@@ -11,12 +11,14 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.core.errors import InvalidRequest
+from gateway.core.errors import InvalidRequest, ServingError
 from gateway.core.messages import InferAnswer
 from gateway.core.published import ImageRecipe
 from gateway.core.router import VersionRoute
-from gateway.core.tensors import DTYPES, Tensor
-from gateway.protocols.exchange import Exchange, Question
+from gateway.core.tensors import Tensor
+from gateway.protocols.conversation import Question
+from gateway.protocols.exchange import Exchange, HttpContent
+from gateway.protocols.oip import encode_error
 from gateway.protocols.pictures import decode_pictures
 
 FIELD = "image"
@@ -24,42 +26,52 @@ MOST_PICTURES = 256
 _INVERT = ("auto", "yes", "no")
 
 
-class ClassifyCodec:
-    """Picture bodies: one file as the raw body, or several as multipart fields named `image`."""
-
-    protocol = "classify"
+class PictureInputs:
+    """Turns picture files into a version's input, for every dialect that takes them."""
 
     def __init__(self, limit_pixels: int) -> None:
         self._limit_pixels = limit_pixels
         self._turn = asyncio.Lock()
 
-    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
-        """See gateway.protocols.exchange.Codec."""
+    async def decode(
+        self, files: list[bytes], invert: str, route: VersionRoute
+    ) -> tuple[dict[str, Tensor], ImageRecipe]:
+        """The input by name, and what the manifest says of pictures. Raises InvalidRequest, NotAnImage, TooLarge."""
         recipe = route.image
         if recipe is None:
             raise InvalidRequest("the model takes no pictures: its manifest has no image block")
-        invert = request.query_params.get("invert", "auto")
-        if invert not in _INVERT:
-            raise InvalidRequest(f"invert: expected one of {', '.join(_INVERT)}, got {invert[:40]!r}")
-        files = await _split_files(body, request)
         # Pillow holds a core for milliseconds; the event loop has other requests to serve.
         # One request at a time, or their pictures together would fill the memory that one may use.
         async with self._turn:
             rows = await asyncio.to_thread(decode_pictures, files, recipe, invert, self._limit_pixels)
-        tensor = rows.astype(DTYPES[route.signature.input(recipe.input).datatype], copy=False)
-        return Question(
-            inputs={recipe.input: tensor},
-            encode=lambda answer: encode_answer(answer, recipe),
-            outputs=(recipe.output,),
-        )
+        return {recipe.input: rows.astype(route.signature.input(recipe.input).dtype, copy=False)}, recipe
 
 
-def encode_answer(answer: InferAnswer, recipe: ImageRecipe) -> tuple[bytes, dict[str, str]]:
+class ClassifyCodec:
+    """Picture bodies: one file as the raw body, or several as multipart fields named `image`."""
+
+    protocol = "classify"
+
+    def __init__(self, pictures: PictureInputs) -> None:
+        self._pictures = pictures
+
+    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
+        """See gateway.protocols.exchange.Codec."""
+        invert = request.query_params.get("invert", "auto")
+        if invert not in _INVERT:
+            raise InvalidRequest(f"invert: expected one of {', '.join(_INVERT)}, got {invert[:40]!r}")
+        files = await split_files(body, request, (FIELD,))
+        inputs, recipe = await self._pictures.decode(files, invert, route)
+        return Question(inputs, encode=lambda answer: encode_answer(answer, recipe), outputs=(recipe.output,))
+
+    def encode_error(self, error: ServingError) -> bytes:
+        """See gateway.protocols.exchange.Dialect."""
+        return encode_error(error.message)
+
+
+def encode_answer(answer: InferAnswer, recipe: ImageRecipe) -> HttpContent:
     """Encode logits [N, labels] as the most probable label, its probability, and all probabilities in label order."""
-    logits = answer.outputs[recipe.output]
-    if not np.isfinite(logits).all():
-        raise InvalidRequest(f"the logits that {answer.engine} gives for these pictures are not finite")
-    scores = _softmax(logits)
+    scores = score_labels(answer, recipe)
     document = {
         "model": answer.model,
         "version": answer.version,
@@ -72,10 +84,18 @@ def encode_answer(answer: InferAnswer, recipe: ImageRecipe) -> tuple[bytes, dict
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), {"Content-Type": "application/json"}
 
 
-def make_router(exchange: Exchange, limit_pixels: int) -> APIRouter:
+def score_labels(answer: InferAnswer, recipe: ImageRecipe) -> Tensor:
+    """The probabilities [N, labels] in label order. Raises InvalidRequest when the logits are not finite."""
+    logits = answer.outputs[recipe.output]
+    if not np.isfinite(logits).all():
+        raise InvalidRequest(f"the logits that {answer.engine} gives for these pictures are not finite")
+    return _softmax(logits)
+
+
+def make_router(exchange: Exchange, pictures: PictureInputs) -> APIRouter:
     """The route."""
     routes = APIRouter(tags=["Pictures"])
-    codec = ClassifyCodec(limit_pixels)
+    codec = ClassifyCodec(pictures)
 
     @routes.post(
         "/models/{model}/classify",
@@ -107,7 +127,8 @@ def _softmax(logits: Tensor) -> Tensor:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-async def _split_files(body: bytes, request: Request) -> list[bytes]:
+async def split_files(body: bytes, request: Request, fields: tuple[str, ...]) -> list[bytes]:
+    """The files in multipart fields of these names, in their order; else the body alone. Raises InvalidRequest."""
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
         return [body]
@@ -119,9 +140,11 @@ async def _split_files(body: bytes, request: Request) -> list[bytes]:
     except (MultiPartException, KeyError, ValueError) as error:
         raise InvalidRequest(f"malformed multipart body: {getattr(error, 'message', error)}") from error
     try:
-        files = [await part.read() for part in form.getlist(FIELD) if isinstance(part, UploadFile)]
+        parts = [part for name, part in form.multi_items() if name in fields]
+        files = [await part.read() for part in parts if isinstance(part, UploadFile)]
         if not files:
-            raise InvalidRequest(f"expected a file in multipart field {FIELD!r}, got fields {sorted(set(form.keys()))}")
+            wanted = " or ".join(map(repr, fields))
+            raise InvalidRequest(f"expected a file in multipart field {wanted}, got fields {sorted(set(form.keys()))}")
         return files
     finally:
         await form.close()

@@ -1,24 +1,28 @@
-"""One HTTP exchange of any dialect: read within limits, decode, infer, encode, measure, or say what went wrong.
+"""One HTTP exchange of any dialect: read within limits, hold the conversation, or say what went wrong.
 
-Rules: a dialect brings a codec and nothing else; headers, deadlines, errors and events are the same for all of them.
+Rules: a dialect brings a codec and nothing else; headers and statuses are the same for all of them. What is the same on
+every transport is in gateway.protocols.conversation.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError, TooLarge, TooSlow
-from gateway.core.inference import Inference
-from gateway.core.messages import InferAnswer, InferRequest
-from gateway.core.router import Router, VersionRoute
-from gateway.core.tensors import Tensor
+from gateway.core.errors import Cancelled, ServingError, TooLarge, TooSlow
+from gateway.core.router import VersionRoute
+from gateway.protocols.content_coding import (
+    COMPRESSED_FROM_BYTES,
+    choose_coding,
+    decode_content,
+    encode_content,
+    is_coded,
+)
+from gateway.protocols.conversation import Call, Conversation, Question, Reply, parse_version
 from gateway.protocols.http_status import headers_of, status_of
 from gateway.protocols.oip import encode_error
 
@@ -27,176 +31,129 @@ log = logging.getLogger(__name__)
 REQUEST_ID = "twinserve.request_id"
 """Where the request's id is in the ASGI scope."""
 
+IS_READ = "twinserve.is_read"
+"""In the ASGI scope once somebody has read the body, or tried to."""
+
 CLIENT_CLOSED = 499  # nobody reads it; nginx's number for a client that went away
-_LONGEST_VERSION_DIGITS = 18
-_MOST_ATTEMPTS = 4
 
-
-class RequestEvents(Protocol):
-    """Whoever counts requests. Neither method raises."""
-
-    def request_answered(
-        self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
-    ) -> None:
-        """A request was answered; `stages_s` has decode, queue, upstream, encode and total."""
-
-    def request_failed(self, model: str, version: str, engine: str, protocol: str, outcome: str) -> None:
-        """A request was refused or failed; model and version are empty unless they exist, engine unless asked."""
+HttpContent = tuple[bytes, dict[str, str]]
+"""A body and the headers that describe it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeLimits:
-    """What a client may ask for."""
+    """How large a body may be, also decompressed, and how long a client may take to send it."""
 
     body_bytes: int
-    default_timeout_s: float
-    longest_timeout_s: float
+    body_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a codec made of a body: the tensors, and how the client wants them answered."""
+class Dialect(Protocol):
+    """How errors look. `protocol` is the label in metrics."""
 
-    inputs: dict[str, Tensor]
-    encode: Callable[[InferAnswer], tuple[bytes, dict[str, str]]]
-    outputs: tuple[str, ...] = ()
-    engine: str | None = None
-    timeout_s: float | None = None
+    @property
+    def protocol(self) -> str: ...
+
+    def encode_error(self, error: ServingError) -> bytes:
+        """The JSON that tells it."""
 
 
-class Codec(Protocol):
-    """A dialect: how its bodies become tensors. `protocol` is its label in metrics."""
+class Codec(Dialect, Protocol):
+    """A dialect whose routes name model and version, and whose bodies hold nothing but the question."""
 
-    protocol: str
-
-    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
-        """Raises InvalidRequest, NotAnImage, TooLarge."""
+    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
+        """Raises InvalidRequest, NotAnImage, TooLarge, Unsupported."""
 
 
 class Exchange:
     """Runs inference exchanges over HTTP."""
 
-    def __init__(self, inference: Inference, router: Router, events: RequestEvents, limits: ExchangeLimits) -> None:
-        self._inference = inference
-        self._router = router
-        self._events = events
+    def __init__(self, conversation: Conversation, limits: ExchangeLimits) -> None:
+        self._conversation = conversation
         self._limits = limits
 
     async def run(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
         """Answer one inference request, with a response for every error of the core."""
-        try:
-            return await self._answer(codec, request, model, version)
-        except ServingError as error:
-            self._count_failure(codec, model, version, error)
-            return error_response(error)
-        except ClientDisconnect:
-            self._count_failure(codec, model, version, Cancelled("the client went away"))
-            return Response(status_code=CLIENT_CLOSED)
-        except asyncio.CancelledError:
-            self._count_failure(codec, model, version, Cancelled("the gateway stops"))
-            raise
-        except Exception:
-            log.exception("a bug answered 500")
-            bug = ServingError("internal error; see the gateway's log")
-            self._count_failure(codec, model, version, bug)
-            return error_response(bug)
 
-    async def _answer(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
-        started = time.perf_counter()
-        arrived = asyncio.get_running_loop().time()
-        asked_version = parse_version(model, version)
-        self._router.version(model, asked_version)  # what is not there is refused before its body is read
-        body = await self._read(request)
-        route_key = request.headers.get("x-route-key") or request.scope.get(REQUEST_ID, "")
-        forced = request.headers.get("x-engine")
-        for attempt in range(_MOST_ATTEMPTS):
-            route = self._router.version(model, asked_version, route_key, forced)
-            question = await self._decode(codec, body, request, route)
-            engine = _choose_engine(request.headers, question.engine)
-            if engine != forced:
-                forced = engine
-                if self._router.version(model, asked_version, route_key, forced) is not route:
-                    continue  # the canary does not run on the engine that the body asks for
-            timeout_s = min(question.timeout_s or self._limits.default_timeout_s, self._limits.longest_timeout_s)
-            asked = InferRequest(
-                model=model,
-                version=route.version,  # the one whose signature the body was decoded with
-                inputs=question.inputs,
-                deadline=arrived + timeout_s,
-                engine=engine,
-                outputs=question.outputs,
-            )
-            decoded = time.perf_counter()
-            try:
-                answer = await self._inference.infer(asked)
-                break
-            except NotFound:
-                # It left while the body was decoded, or lost all its engines and was withdrawn.
-                if asked_version is not None or attempt + 1 == _MOST_ATTEMPTS:
-                    raise
-        answered = time.perf_counter()
-        content, headers = question.encode(answer)
-        finished = time.perf_counter()
-        stages_s = {
-            "decode": decoded - started,
-            "queue": answer.queue_s,
-            "upstream": answer.upstream_s,
-            "encode": finished - answered,
-            "total": finished - started,
-        }
-        self._events.request_answered(model, answer.version, answer.engine, codec.protocol, stages_s)
-        headers["X-Engine"] = answer.engine
-        headers["X-Model-Version"] = str(answer.version)
-        headers["Server-Timing"] = ", ".join(f"{name};dur={s * 1000:.3f}" for name, s in stages_s.items())
+        async def ask() -> Reply[HttpContent]:
+            call = make_call(codec, request, model, parse_version(model, version))
+            self._conversation.check_exists(call)  # what is not there is refused before its body is read
+            body = await self.read(request)
+            return await self._conversation.hold(call, lambda route: codec.decode(body, request, route))
+
+        return await self.answer(codec, request, (model, version), ask)
+
+    async def answer(
+        self,
+        dialect: Dialect,
+        request: Request,
+        asked: tuple[str, str | None],
+        ask: Callable[[], Awaitable[Reply[HttpContent]]],
+    ) -> Response:
+        """What `ask` comes to, counted for `asked`, the model and version as the client wrote them."""
+        try:
+            with self._conversation.counting(dialect.protocol, *asked):
+                reply = await ask()
+        except Cancelled:
+            return Response(status_code=CLIENT_CLOSED)
+        except ServingError as error:
+            return error_response(error, dialect.encode_error(error))
+        content, headers = reply.content
+        if len(content) >= COMPRESSED_FROM_BYTES:
+            content = await _compress(content, headers, request.headers.get("accept-encoding", ""))
+        if reply.engine:
+            headers["X-Engine"] = reply.engine
+        headers["X-Model-Version"] = str(reply.version)
+        headers["Server-Timing"] = reply.server_timing
         return Response(content, headers=headers)
 
-    async def _read(self, request: Request) -> bytes:
-        seconds = self._limits.default_timeout_s
+    async def hold(
+        self, call: Call, decode: Callable[[VersionRoute], Awaitable[Question[HttpContent]]]
+    ) -> Reply[HttpContent]:
+        """See gateway.protocols.conversation.Conversation."""
+        return await self._conversation.hold(call, decode)
+
+    async def read(self, request: Request) -> bytes:
+        """The whole body, decompressed. Raises TooSlow, TooLarge, Cancelled, UnknownCoding, InvalidRequest."""
+        seconds = self._limits.body_timeout_s
         try:
             async with asyncio.timeout(seconds):
-                return await read_body(request, self._limits.body_bytes)
+                body = await read_body(request, self._limits.body_bytes)
         except TimeoutError as error:
             raise TooSlow(f"expected the whole body within {seconds:g} s") from error
-
-    async def _decode(self, codec: Codec, body: bytes, request: Request, route: VersionRoute) -> Question:
-        seconds = self._limits.default_timeout_s
-        try:
-            async with asyncio.timeout(seconds):
-                return await codec.decode(body, request, route)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"the request could not be decoded within {seconds:g} s") from error
-
-    def _count_failure(self, codec: Codec, model: str, version: str | None, error: ServingError) -> None:
-        """Only names that exist become labels: a client must not be able to grow the metrics."""
-        try:
-            known = str(error.version or self._router.version(model, parse_version(model, version)).version)
-        except NotFound:
-            model = known = ""
-        self._events.request_failed(model, known, error.engine, codec.protocol, error.outcome)
+        except ClientDisconnect as error:
+            raise Cancelled("the client went away") from error
+        coding = request.headers.get("content-encoding")
+        if coding is None or not is_coded(coding):
+            return body
+        return await asyncio.to_thread(decode_content, body, coding, self._limits.body_bytes)
 
 
-def error_response(error: ServingError) -> Response:
-    """The response for an error of the core, in the shape of the Open Inference Protocol."""
+def make_call(dialect: Dialect, request: Request, model: str, version: int | None) -> Call:
+    """The call that a request makes; to be made when it arrives."""
+    return Call(
+        protocol=dialect.protocol,
+        model=model,
+        version=version,
+        route_key=request.headers.get("x-route-key") or request.scope.get(REQUEST_ID, ""),
+        engine=request.headers.get("x-engine"),
+    )
+
+
+def error_response(error: ServingError, body: bytes | None = None) -> Response:
+    """The response for an error of the core; `body` tells it in the dialect's shape, else OIP's."""
     status = status_of(error)
     if status >= 500:
         log.warning("answered %d: %s", status, error.message)
     headers = {"Content-Type": "application/json", **headers_of(error)}
     if error.engine:
         headers["X-Engine"] = error.engine
-    return Response(encode_error(error.message), status, headers)
-
-
-def parse_version(model: str, version: str | None) -> int | None:
-    """The version in a path. Raises NotFound: what is no positive integer is the name of no version."""
-    if version is None:
-        return None
-    if version.isascii() and version.isdigit() and version[0] != "0" and len(version) <= _LONGEST_VERSION_DIGITS:
-        return int(version)
-    raise NotFound(f"unknown version {version[:40]!r} of model {model!r}: expected a positive integer")
+    return Response(encode_error(error.message) if body is None else body, status, headers)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The whole body. Raises TooLarge as soon as it is known to be over the limit, before reading the rest."""
+    request.scope[IS_READ] = True
     announced: Any = request.headers.get("content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
         raise TooLarge(f"expected a body of at most {limit_bytes} bytes, got {announced}")
@@ -210,8 +167,10 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _choose_engine(headers: Headers, parameter: str | None) -> str | None:
-    header = headers.get("x-engine")
-    if header is not None and parameter is not None and header != parameter:
-        raise InvalidRequest(f"X-Engine says {header!r}, parameter 'engine' says {parameter!r}: expected one engine")
-    return header if header is not None else parameter
+async def _compress(content: bytes, headers: dict[str, str], accepted: str) -> bytes:
+    coding = choose_coding(accepted)
+    headers["Vary"] = "Accept-Encoding"
+    if coding is None:
+        return content
+    headers["Content-Encoding"] = coding
+    return await asyncio.to_thread(encode_content, content, coding)

@@ -4,6 +4,7 @@ from gateway.core import errors
 
 _STATUS: dict[type[errors.ServingError], int] = {
     errors.InvalidRequest: 400,
+    errors.UnknownSignature: 400,
     errors.EngineRejected: 400,
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
@@ -12,8 +13,10 @@ _STATUS: dict[type[errors.ServingError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.NotAnImage: 415,
+    errors.UnknownCoding: 415,
     errors.Overloaded: 429,
     errors.RepositoryFailed: 500,
+    errors.Unsupported: 501,
     errors.EngineFailed: 502,
     errors.EngineUnreachable: 503,
     errors.VersionLost: 503,
@@ -28,11 +31,14 @@ def status_of(error: errors.ServingError) -> int:
 
 
 def headers_of(error: errors.ServingError) -> dict[str, str]:
-    """Headers that belong to the status: when to try again (RFC 9110 section 10.2.3), how to authenticate."""
+    """Headers that belong to the status: when to try again (RFC 9110 section 10.2.3), how to authenticate, what is
+    understood (section 12.5.3)."""
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, errors.TooLarge | errors.TooSlow):
         return {"Connection": "close"}  # the rest of the body is not waited for
+    if isinstance(error, errors.UnknownCoding):
+        return {"Accept-Encoding": "gzip, deflate"}
     if isinstance(error, errors.Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     return {}

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.tensors import DTYPES, Tensor, count_elements
+from gateway.core.tensors import DTYPES, Tensor, TensorSpec, count_elements
 
 _SCANNED_BYTES = 1024  # nobody's first element lies deeper than this
 _LONGEST_ELEMENT_BYTES = 256  # a number, its comma, and generous indentation
@@ -35,18 +35,38 @@ def decode_data(name: str, data: bytes, datatype: str, shape: tuple[int, ...]) -
             f"input {name!r}: expected a flat list, or one nested {len(shape)} deep for shape {list(shape)}, "
             f"got one nested {depth} deep"
         )
+    return _shaped(name, _decode(name, data, datatype, depth), shape)
+
+
+def decode_nested(name: str, data: bytes, spec: TensorSpec) -> Tensor:
+    """Decode JSON that tells its shape by its nesting, which must be as deep as the spec's. Raises InvalidRequest."""
+    depth = _count_brackets(data)
+    if depth != len(spec.shape):
+        raise InvalidRequest(f"input {name!r}: expected lists nested {len(spec.shape)} deep, got {depth}")
+    return _decode(name, data, spec.datatype, depth)
+
+
+def encode_data(name: str, tensor: Tensor) -> Tensor:
+    """A tensor as orjson writes it. Raises InvalidRequest: JSON has no NaN and no infinity; orjson would write null."""
+    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise InvalidRequest(
+            f"output {name!r} for these inputs is not finite, which JSON cannot carry: ask for binary data"
+        )
+    return np.ascontiguousarray(tensor)
+
+
+def _decode(name: str, data: bytes, datatype: str, depth: int) -> Tensor:
     dtype = DTYPES[datatype]
     try:
         values = _decoder(dtype.kind, depth).decode(data)
         with np.errstate(over="raise"):
-            tensor = np.array(values, dtype)
+            return np.array(values, dtype)
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"input {name!r}: {error}") from error
     except (OverflowError, FloatingPointError) as error:
         raise InvalidRequest(f"input {name!r}: a number is out of range for {datatype}") from error
     except ValueError as error:
         raise InvalidRequest(f"input {name!r}: expected rows of equal length, got a ragged list") from error
-    return _shaped(name, tensor, shape)
 
 
 def _shaped(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

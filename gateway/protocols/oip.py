@@ -1,7 +1,8 @@
 """Open Inference Protocol V2 over HTTP: the codec, JSON and the binary tensor extension.
 
 Sources: the protocol's inference request and response objects, and Triton's "binary tensor data extension"
-(Inference-Header-Content-Length, binary_data_size, binary_data, binary_data_output).
+(Inference-Header-Content-Length, binary_data_size, binary_data, binary_data_output, and the "raw binary request": no
+JSON at all, header length 0).
 """
 
 from collections import Counter
@@ -9,20 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 import orjson
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.tensors import DATATYPES, DTYPES, Signature, Tensor, TensorSpec, count_elements
+from gateway.core.tensors import DATATYPES, Signature, Tensor, TensorSpec, count_elements
 from gateway.protocols.json_keys import refuse_duplicate_keys
-from gateway.protocols.json_tensor import decode_data
+from gateway.protocols.json_tensor import decode_data, encode_data
+from gateway.protocols.raw_tensor import check_announced, decode_raw, raw_size
 
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MAX_RANK = 64  # numpy's
-MAX_DIMENSION = 2**31 - 1
+
+# What would change the meaning of a tensor is refused, not passed over.
+_UNSUPPORTED = ("shared_memory_region", "classification")
 
 
 class _Input(msgspec.Struct):
@@ -68,6 +70,8 @@ def decode_request(body: bytes, header_length: str | None, signature: Signature)
 
     Raises InvalidRequest naming what was expected and what came.
     """
+    if header_length == "0":
+        return _decode_raw_request(body, signature)
     document, tail = _split_body(body, header_length)
     request = _decode_document(document)
     inputs: dict[str, Tensor] = {}
@@ -77,6 +81,8 @@ def decode_request(body: bytes, header_length: str | None, signature: Signature)
         inputs[item.name], tail = _decode_input(item, tail, signature.input(item.name))
     if tail:
         raise InvalidRequest(f"{len(tail)} bytes follow the tensors that the inputs announce")
+    for output in request.outputs:
+        _refuse_unsupported(f"output {output.name!r}", output.parameters)
     return Decoded(
         inputs=inputs,
         outputs=tuple(output.name for output in request.outputs),
@@ -102,7 +108,7 @@ def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str,
             chunks.append(tensor.tobytes())
             item["parameters"] = {"binary_data_size": len(chunks[-1])}
         else:
-            item["data"] = _json_data(name, tensor)
+            item["data"] = encode_data(name, tensor).reshape(-1)
         outputs.append(item)
     document: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version), "outputs": outputs}
     if asked.id is not None:
@@ -113,18 +119,33 @@ def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str,
     return b"".join((header, *chunks)), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(header))}
 
 
-def _json_data(name: str, tensor: Tensor) -> Tensor:
-    """Flat, for orjson. JSON has no NaN and no infinity; orjson would write null."""
-    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-        raise InvalidRequest(
-            f"output {name!r} for these inputs is not finite, which JSON cannot carry: ask for binary_data"
-        )
-    return np.ascontiguousarray(tensor).reshape(-1)
-
-
 def encode_error(message: str) -> bytes:
     """The protocol's error object."""
     return orjson.dumps({"error": message})
+
+
+def _decode_raw_request(body: bytes, signature: Signature) -> Decoded:
+    """The whole body is the only input; the one size that its shape may leave open follows from the length."""
+    if len(signature.inputs) != 1:
+        raise InvalidRequest(
+            f"expected JSON: a body of tensor data alone is for one input, not {len(signature.inputs)}"
+        )
+    [spec] = signature.inputs
+    item_bytes = count_elements(tuple(size for size in spec.shape if size != -1)) * spec.dtype.itemsize
+    is_whole = len(body) % item_bytes == 0 if item_bytes else not body
+    if spec.shape.count(-1) > 1 or not is_whole or (-1 not in spec.shape and len(body) != item_bytes):
+        raise InvalidRequest(f"expected whole tensors {spec} with at most one free size, got {len(body)} bytes")
+    open_size = len(body) // item_bytes if item_bytes else 0
+    shape = [open_size if size == -1 else size for size in spec.shape]
+    check_announced(spec.name, spec.datatype, shape, spec)
+    tensor = decode_raw(spec.name, body, spec.datatype, shape)
+    return Decoded({spec.name: tensor}, (), None, None, None, is_binary=True, binary_by_name={})
+
+
+def _refuse_unsupported(where: str, parameters: dict[str, Any]) -> None:
+    for name in _UNSUPPORTED:
+        if name in parameters:
+            raise InvalidRequest(f"{where}: parameter {name!r} is not supported here")
 
 
 def _split_body(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
@@ -163,32 +184,22 @@ def _count_keys(request: _Request) -> Counter[str]:
 
 
 def _decode_input(item: _Input, tail: memoryview, spec: TensorSpec) -> tuple[Tensor, memoryview]:
-    dtype = DTYPES.get(item.datatype)
-    if dtype is None:
-        raise InvalidRequest(f"input {item.name!r}: expected a datatype of {', '.join(DTYPES)}, got {item.datatype!r}")
-    if len(item.shape) > MAX_RANK or any(not 0 <= size <= MAX_DIMENSION for size in item.shape):
-        raise InvalidRequest(
-            f"input {item.name!r}: expected at most {MAX_RANK} sizes of 0 to {MAX_DIMENSION}, "
-            f"got shape {str(item.shape)[:80]}"
-        )
-    spec.check(item.datatype, tuple(item.shape))
-    count = count_elements(tuple(item.shape))
+    check_announced(item.name, item.datatype, item.shape, spec)
+    _refuse_unsupported(f"input {item.name!r}", item.parameters)
     if "binary_data_size" not in item.parameters:
         return decode_data(item.name, bytes(item.data), item.datatype, tuple(item.shape)), tail
     if bytes(item.data):
         raise InvalidRequest(f"input {item.name!r} has both data and binary_data_size: expected one of them")
+    expected = raw_size(item.datatype, item.shape)
     size = _parameter(item.parameters, "binary_data_size", int, 0)
-    if size != count * dtype.itemsize:
+    if size != expected:
         raise InvalidRequest(
-            f"input {item.name!r}: expected {count * dtype.itemsize} bytes for {item.datatype}{item.shape}, "
+            f"input {item.name!r}: expected {expected} bytes for {item.datatype}{item.shape}, "
             f"binary_data_size says {size}"
         )
     if size > len(tail):
         raise InvalidRequest(f"input {item.name!r}: expected {size} bytes of tensor data, got {len(tail)}")
-    tensor = np.frombuffer(tail[:size], dtype)
-    if dtype == np.bool_ and tensor.view(np.uint8).max(initial=0) > 1:
-        raise InvalidRequest(f"input {item.name!r}: expected bytes 0 and 1 for BOOL")
-    return tensor.reshape(item.shape), tail[size:]
+    return decode_raw(item.name, tail[:size], item.datatype, item.shape), tail[size:]
 
 
 def _timeout_s(parameters: dict[str, Any]) -> float | None:

@@ -6,13 +6,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.core.keeper import Keeper
-from gateway.core.router import Router, VersionRoute
-from gateway.core.tensors import TensorSpec
-from gateway.protocols.exchange import Exchange, Question, parse_version
-from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer
-
-EXTENSIONS = ["binary_tensor_data"]
+from gateway.core.errors import ServingError
+from gateway.core.router import VersionRoute
+from gateway.protocols.catalogue import Catalogue
+from gateway.protocols.conversation import Question
+from gateway.protocols.exchange import Exchange, HttpContent
+from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer, encode_error
 
 
 class OipCodec:
@@ -20,7 +19,7 @@ class OipCodec:
 
     protocol = "oip_http"
 
-    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
+    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
         """See gateway.protocols.exchange.Codec."""
         decoded: Decoded = decode_request(body, request.headers.get(HEADER_LENGTH), route.signature)
         return Question(
@@ -31,12 +30,17 @@ class OipCodec:
             timeout_s=decoded.timeout_s,
         )
 
+    def encode_error(self, error: ServingError) -> bytes:
+        """See gateway.protocols.exchange.Dialect."""
+        return encode_error(error.message)
 
-def make_router(exchange: Exchange, router: Router, keeper: Keeper, version: str) -> APIRouter:
-    """The routes; `version` is the gateway's own."""
+
+def make_router(exchange: Exchange, catalogue: Catalogue) -> APIRouter:
+    """The routes."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
-    _add_server_routes(routes, keeper, version)
-    _add_model_routes(routes, router)
+    _add_server_routes(routes, catalogue)
+    _add_model_routes(routes, catalogue)
+    _add_triton_routes(routes, catalogue)
     codec = OipCodec()
 
     @routes.post("/models/{model}/infer", summary="Infer with the live version", openapi_extra=_INFER_BODY)
@@ -50,10 +54,10 @@ def make_router(exchange: Exchange, router: Router, keeper: Keeper, version: str
     return routes
 
 
-def _add_server_routes(routes: APIRouter, keeper: Keeper, version: str) -> None:
+def _add_server_routes(routes: APIRouter, catalogue: Catalogue) -> None:
     @routes.get("", summary="Server metadata")
     async def server() -> dict[str, Any]:
-        return {"name": "twinserve", "version": version, "extensions": EXTENSIONS}
+        return catalogue.server()
 
     @routes.get("/health/live", summary="Whether the gateway runs")
     async def live() -> dict[str, bool]:
@@ -61,31 +65,25 @@ def _add_server_routes(routes: APIRouter, keeper: Keeper, version: str) -> None:
 
     @routes.get("/health/ready", summary="Whether every model's live version can be answered")
     async def ready() -> Response:
-        return _readiness({"ready": keeper.is_ready}, keeper.is_ready)
+        return _readiness({"ready": catalogue.is_ready}, catalogue.is_ready)
 
 
-def _add_model_routes(routes: APIRouter, router: Router) -> None:
-    def describe(model: str, version: str | None) -> dict[str, Any]:
-        route = router.version(model, parse_version(model, version))
-        return {
-            "name": model,
-            "versions": [str(number) for number in sorted(router.model(model).versions)],
-            "platform": "twinserve",
-            "inputs": [_tensor(spec) for spec in route.signature.inputs],
-            "outputs": [_tensor(spec) for spec in route.signature.outputs],
-        }
-
+def _add_model_routes(routes: APIRouter, catalogue: Catalogue) -> None:
     def is_ready(model: str, version: str | None) -> Response:
-        can_answer = bool(router.version(model, parse_version(model, version)).lanes)
+        can_answer = catalogue.can_answer(model, version)
         return _readiness({"name": model, "ready": can_answer}, can_answer)
+
+    @routes.get("/models/stats", summary="Triton's statistics of every version that can be asked for")
+    async def all_statistics() -> dict[str, Any]:
+        return {"model_stats": catalogue.statistics(None, None)}
 
     @routes.get("/models/{model}", summary="Model metadata, of the live version")
     async def model_metadata(model: str) -> dict[str, Any]:
-        return describe(model, None)
+        return catalogue.model(model, None)
 
     @routes.get("/models/{model}/versions/{version}", summary="Model metadata")
     async def version_metadata(model: str, version: str) -> dict[str, Any]:
-        return describe(model, version)
+        return catalogue.model(model, version)
 
     @routes.get("/models/{model}/ready", summary="Whether the live version can be answered")
     async def model_ready(model: str) -> Response:
@@ -96,14 +94,30 @@ def _add_model_routes(routes: APIRouter, router: Router) -> None:
         return is_ready(model, version)
 
 
+def _add_triton_routes(routes: APIRouter, catalogue: Catalogue) -> None:
+    """What Triton's model configuration and statistics extensions add."""
+
+    @routes.get("/models/{model}/config", summary="Triton's model configuration, of the live version")
+    async def model_config(model: str) -> dict[str, Any]:
+        return catalogue.config(model, None)
+
+    @routes.get("/models/{model}/versions/{version}/config", summary="Triton's model configuration")
+    async def version_config(model: str, version: str) -> dict[str, Any]:
+        return catalogue.config(model, version)
+
+    @routes.get("/models/{model}/stats", summary="Triton's statistics, of all versions of a model")
+    async def model_statistics(model: str) -> dict[str, Any]:
+        return {"model_stats": catalogue.statistics(model, None)}
+
+    @routes.get("/models/{model}/versions/{version}/stats", summary="Triton's statistics")
+    async def version_statistics(model: str, version: str) -> dict[str, Any]:
+        return {"model_stats": catalogue.statistics(model, version)}
+
+
 def _readiness(document: dict[str, Any], is_ready: bool) -> Response:
     if is_ready:
         return JSONResponse(document)
     return JSONResponse(document, 503, {"Retry-After": "1"})
-
-
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
 _INFER_BODY: dict[str, Any] = {

@@ -15,7 +15,11 @@ class Operators:
 
     def check(self, request: Request) -> None:
         """Raises Unauthenticated."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        self.check_header(request.headers.get("authorization", ""))
+
+    def check_header(self, authorization: str) -> None:
+        """Hold an Authorization header, or gRPC metadata of that name, against the token. Raises Unauthenticated."""
+        scheme, _, given = authorization.partition(" ")
         is_right = self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
         if scheme.lower() != "bearer" or not is_right:
             raise Unauthenticated("expected the operators' token as 'Authorization: Bearer …'")

@@ -20,12 +20,12 @@ from tests.embedded_server import (
     Engine,
     calc_model,
     failure,
-    free_port,
     pinned,
     predict_request,
     running_engine,
     until,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engines
 

@@ -69,9 +69,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> ModelPaths:
-    repository = tmp_path_factory.mktemp("repository")
-    publish_versions(repository, SHIPPED, [1, 2], lambda _: None)
+def paths(repository: Path) -> ModelPaths:
     return ModelPaths(repository, "mnist")
 
 

@@ -15,7 +15,6 @@ from contracts.layout import ModelPaths, VersionPaths
 from contracts.manifest import Manifest, read_document
 from tests import bad_versions
 from twinserve.places import SHIPPED_MODEL as SHIPPED
-from twinserve.publishing import publish_versions
 from workers.ranker import BIAS, TABLE
 
 pytestmark = pytest.mark.engines
@@ -58,11 +57,11 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> ModelPaths:
+def mnist(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelPaths:
     """A repository with both shipped versions; tests may add others."""
-    repository = tmp_path_factory.mktemp("repository")
-    publish_versions(repository, SHIPPED, [1, 2], lambda _: None)
-    return ModelPaths(repository, "mnist")
+    own = tmp_path_factory.mktemp("given") / "repository"
+    shutil.copytree(repository, own, symlinks=True, ignore=shutil.ignore_patterns(".*"))
+    return ModelPaths(own, "mnist")
 
 
 def test_a_second_model_is_published_from_both_frameworks(samples: Path, tmp_path: Path) -> None:

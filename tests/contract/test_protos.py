@@ -1,4 +1,4 @@
-"""Our minimal protos against the official package: every name, number, type and label must be TensorFlow Serving's."""
+"""Our minimal protos against the official packages: every name, number, type and label must be theirs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from contracts.descriptors import DESCRIPTOR_SET, load_pool
 from contracts.tfserving import DATATYPE_NUMBERS, load_messages
 from gateway.core.tensors import DTYPES
 from gateway.engines.tfserving import decode_tensor, encode_tensor
@@ -17,9 +18,16 @@ pytestmark = pytest.mark.engines  # imports tensorflow, which takes seconds
 
 def official(name: str) -> Descriptor:
     from tensorflow.core.framework import tensor_pb2
-    from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, predict_pb2
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        model_management_pb2,
+        predict_pb2,
+    )
 
-    modules = (predict_pb2, get_model_status_pb2, model_management_pb2, tensor_pb2)
+    modules: tuple[Any, ...] = (predict_pb2, get_model_metadata_pb2, get_model_status_pb2, model_management_pb2)
+    modules += (tensor_pb2, saved_model_pb2)
     descriptor: Descriptor = next(getattr(m, name) for m in modules if hasattr(m, name)).DESCRIPTOR
     return descriptor
 
@@ -38,17 +46,55 @@ def by_name(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
     return {field.full_name: field for field in fields_of(descriptor, set())}
 
 
+def compare(ours: Descriptor, theirs: Descriptor) -> int:
+    """Hold every field of ours, and every value of its enum, against theirs; returns how many fields there were."""
+    fields, official_fields = by_name(ours), by_name(theirs)
+    for full_name, field in fields.items():
+        assert full_name in official_fields, f"{full_name} is not official"
+        other = official_fields[full_name]
+        same_type = field.type == other.type or (field.type == field.TYPE_INT32 and other.type == field.TYPE_ENUM)
+        assert (field.number, same_type, field.is_repeated) == (other.number, True, other.is_repeated), full_name
+        if field.enum_type is not None:
+            assert other.enum_type is not None, full_name
+            known = {value.name: value.number for value in other.enum_type.values}
+            for value in field.enum_type.values:
+                assert known.get(value.name) == value.number, f"{full_name}: {value.name}"
+    return len(fields)
+
+
 def test_every_field_is_the_official_one() -> None:
+    compared = sum(compare(message.DESCRIPTOR, official(name)) for name, message in vars(load_messages()).items())
+    assert compared > 80
+
+
+def test_every_call_and_field_is_tritons() -> None:
+    from tritonclient.grpc import service_pb2
+
+    ours = load_pool().FindServiceByName("inference.GRPCInferenceService")
+    theirs = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
     compared = 0
-    for name, message in vars(load_messages()).items():
-        ours, theirs = by_name(message.DESCRIPTOR), by_name(official(name))
-        for full_name, field in ours.items():
-            assert full_name in theirs, f"{full_name} is not TensorFlow Serving's"
-            other = theirs[full_name]
-            same_type = field.type == other.type or (field.type == field.TYPE_INT32 and other.type == field.TYPE_ENUM)
-            assert (field.number, same_type, field.is_repeated) == (other.number, True, other.is_repeated), full_name
-            compared += 1
-    assert compared > 50
+    for call in ours.methods:
+        other = theirs[call.name]
+        assert (call.client_streaming, call.server_streaming) == (other.client_streaming, other.server_streaming)
+        for mine, yours in ((call.input_type, other.input_type), (call.output_type, other.output_type)):
+            assert mine.full_name == yours.full_name
+            compared += compare(mine, yours)
+    assert compared > 100
+
+
+def test_every_call_is_tensorflow_servings() -> None:
+    from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+
+    pool = load_pool()
+    services: tuple[Any, ...] = (
+        prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+        model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    )
+    for theirs in services:
+        for call in pool.FindServiceByName(theirs.full_name).methods:
+            other = theirs.methods_by_name[call.name]
+            assert call.input_type.full_name == other.input_type.full_name
+            assert call.output_type.full_name == other.output_type.full_name
 
 
 def test_datatype_numbers_are_tensorflows() -> None:
@@ -106,6 +152,13 @@ TYPED_FIELDS: dict[str, list[Any]] = {
 def test_the_descriptor_set_holds_only_what_we_need() -> None:
     from importlib import resources
 
-    data = (resources.files("contracts.protos") / "tensorflow_serving.binpb").read_bytes()
-    files = [file.name for file in descriptor_pb2.FileDescriptorSet.FromString(data).file]
-    assert sorted(files) == ["google/protobuf/wrappers.proto", "serving.proto", "tensor.proto"]
+    data = (resources.files("contracts.protos") / DESCRIPTOR_SET).read_bytes()
+    files = {file.name for file in descriptor_pb2.FileDescriptorSet.FromString(data).file}
+    assert files == {
+        "google/protobuf/any.proto",
+        "google/protobuf/wrappers.proto",
+        "inference.proto",
+        "model_config.proto",
+        "serving.proto",
+        "tensor.proto",
+    }

@@ -16,8 +16,23 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     # package: (our packages it may import beside itself, third-party packages it may import)
     "contracts": (set(), {"msgspec", "google", "grpc_tools"}),
     "contracts.golden": ({"contracts"}, {"numpy"}),
+    "contracts.oip_bodies": (set(), {"numpy"}),
+    "contracts.tfserving_rest": (set(), {"numpy"}),
     "gateway.core": (set(), {"numpy"}),
     "gateway.protocols": ({"gateway.core"}, {"numpy", "msgspec", "orjson", "fastapi", "starlette", "PIL"}),
+    "gateway.protocols.grpc_status": ({"gateway.core"}, {"grpc"}),
+    "gateway.protocols.tfserving_rest": (
+        {"gateway.core", "gateway.protocols", "contracts.tfserving_rest"},
+        {"google", "starlette"},
+    ),
+    "gateway.protocols.torchserve": (
+        {"gateway.core", "gateway.protocols"},
+        {"numpy", "msgspec", "orjson", "safetensors", "starlette"},
+    ),
+    "gateway.protocols.rpc": (
+        {"gateway.core", "gateway.protocols", "contracts"},
+        {"numpy", "grpc", "google", "grpc_health", "grpc_reflection"},
+    ),
     "gateway.engines": (
         {"gateway.core", "contracts"},
         {"numpy", "msgspec", "grpc", "aiohttp", "safetensors"},
@@ -25,6 +40,9 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "gateway.repository": ({"gateway.core", "contracts"}, {"msgspec"}),
     "gateway.peers": ({"gateway.core", "contracts"}, {"msgspec"}),
     "gateway.engine_memory": (set(), {"msgspec"}),
+    "gateway.grpc_port": (set(), set()),
+    "gateway.grpc_server": ({"gateway.grpc_port"}, {"grpc"}),
+    "gateway.saved_models": ({"gateway.core", "gateway.protocols.tfserving_rules", "contracts"}, {"google"}),
     "gateway.platform_state": ({"gateway.core", "gateway.engine_memory"}, {"msgspec"}),
     "gateway.metrics": ({"gateway.core"}, {"prometheus_client"}),
     "gateway.admin": (
@@ -107,6 +125,8 @@ def test_every_import_follows_the_arrows() -> None:
         ("gateway.engines.tfserving", "import tensorflow_serving.apis"),
         ("gateway.engines.tfserving", "from gateway.protocols.oip import decode_request"),
         ("gateway.protocols.oip", "from gateway.metrics import Metrics"),
+        ("gateway.protocols.conversation", "import grpc"),
+        ("gateway.protocols.rpc.calls", "from starlette.requests import Request"),
         ("gateway.app", "import workers.mnist"),
         ("gateway.app", "def late():\n    import torch"),
         ("workers.torch.train", "import tensorflow"),

@@ -40,7 +40,7 @@ def test_the_gateway_reads_the_same_variables(monkeypatch: pytest.MonkeyPatch) -
     for name, value in Ports(*range(10_000, 10_009)).to_environment().items():
         monkeypatch.setenv(name, value)
     settings = Settings()
-    assert settings.http_port == 10_000
+    assert (settings.http_port, settings.grpc_port) == (10_000, 10_001)
     assert settings.torchserve_inference_port == 10_002
     assert settings.tfserving_grpc_port == 10_007
 

@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from contracts.addresses import LOOPBACK, Ports, engine_address
 from contracts.atomic import write_atomic
+from contracts.tfserving_command import EMPTY_CONFIG, OFFICIAL_SERVER, server_flags
 
-EMBEDDED: Literal["embedded"] = "embedded"
-OFFICIAL: Literal["tensorflow_model_server"] = "tensorflow_model_server"
+EMBEDDED = "embedded"
+OFFICIAL = OFFICIAL_SERVER
 
 CONFIG_NAME = "tfserving-models.config"
 
@@ -26,22 +26,11 @@ CONFIG_NAME = "tfserving-models.config"
 def command(implementation: str, ports: Ports, config: Path, address: str = LOOPBACK) -> list[str]:
     """The argument list of a server on `ports` that starts from the text proto `config`.
 
-    Only flags that both implementations understand; the official one cannot be told an `address`, it listens on all.
-    A published version is whole from the first moment, so a failed load is tried again but twice: the publisher waits
-    for the verdict.
+    The official one cannot be told an `address`, it listens on all.
     """
     program = [OFFICIAL] if implementation == OFFICIAL else [sys.executable, "-m", "workers.tf.embedded"]
     listening = [f"--bind_address={address}"] if implementation == EMBEDDED and address != LOOPBACK else []
-    return [
-        *program,
-        f"--port={ports.tfserving_grpc}",
-        f"--rest_api_port={ports.tfserving_rest}",
-        f"--model_config_file={config}",
-        "--file_system_poll_wait_seconds=1",
-        "--max_num_load_retries=2",
-        "--load_retry_interval_micros=500000",
-        *listening,
-    ]
+    return [*program, *server_flags(ports, config), *listening]
 
 
 def launch(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -54,7 +43,7 @@ def launch(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     ports = Ports.from_environment(environment)
     given.run_dir.mkdir(parents=True, exist_ok=True)
     config = given.run_dir.resolve() / CONFIG_NAME
-    write_atomic(config, b"model_config_list {}\n")
+    write_atomic(config, f"{EMPTY_CONFIG}\n".encode())
     program = command(given.implementation, ports, config, engine_address(environment))
     own = {name: value for name, value in environment.items() if name != "TWINSERVE_ADMIN_TOKEN"}  # not its business
     try:

@@ -175,6 +175,20 @@ def jvm_environment(environment: Mapping[str, str], run_dir: Path, temporary: Pa
     return threads(len(os.sched_getaffinity(0))) | kept | ALLOCATOR | places
 
 
+def path_with_kill(path: str, run_dir: Path) -> str:
+    """A PATH that has a `kill`: TorchServe runs one to end a worker, and cannot unload a version where there is none.
+
+    In small images it is a word of the shell only. Raises OSError.
+    """
+    if shutil.which("kill", path=path):
+        return path
+    program = run_dir / "bin" / "kill"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text('#!/bin/sh\nkill "$@"\n', "utf-8")
+    program.chmod(0o700)
+    return f"{path}{os.pathsep}{program.parent}"
+
+
 def jvm_command(java: Java, python: Path, run_dir: Path, model_store: Path, temporary: Path) -> list[str]:
     """The command that the package's own launcher would build, without snapshots. Raises CannotLaunch."""
     package = importlib.util.find_spec("ts")
@@ -257,7 +271,8 @@ def launch(run_dir: Path, model_store: Path) -> None:
     sys.stderr.write(f"Java {java.version} from {java.origin}: {java.program}\n")
     sys.stderr.flush()
     os.chdir(run_dir)  # TorchServe writes key_file.json into its working directory
-    os.execve(java.program, command, jvm_environment(os.environ, run_dir, temporary))  # noqa: S606 (no shell is meant)
+    environment = {**os.environ, "PATH": path_with_kill(os.environ.get("PATH", os.defpath), run_dir)}
+    os.execve(java.program, command, jvm_environment(environment, run_dir, temporary))  # noqa: S606 (no shell is meant)
 
 
 def main() -> int:

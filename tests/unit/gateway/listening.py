@@ -63,13 +63,18 @@ def listening_gateway(folder: Path) -> Iterator[Listening]:
     """Run it in a thread while the block runs; its repository, made in `folder`, holds version 1 of the adder."""
     write_live(publish(folder, 1), Live(live=1))
     settings = Settings(
-        repository=folder, http_port=free_ports().http, default_timeout_s=1, body_limit_bytes=100_000, admin_token="t"
+        repository=folder,
+        http_port=free_ports().http,
+        grpc_port=0,
+        default_timeout_s=1,
+        body_limit_bytes=100_000,
+        admin_token="t",
     )
     started: list[uvicorn.Server] = []
 
     async def serve() -> None:
         engines = tuple(FakeEngine(name, answer) for name in ("torchserve", "tfserving"))
-        server = make_server(make_app(settings, engines, stop=lambda: None), settings)
+        server = make_server(make_app(settings, engines, stop=lambda: None), settings, on_drain=lambda: None)
         started.append(server)
         await server.serve()
 

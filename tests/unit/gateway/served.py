@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from contracts.live import Live, write_live
@@ -52,10 +53,13 @@ def answer(batch: EngineBatch) -> Mapping[str, Tensor]:
 class Served:
     """A client of a gateway over two fake engines."""
 
-    def __init__(self, client: TestClient, engines: Mapping[str, FakeEngine], repository: Path) -> None:
+    def __init__(
+        self, client: TestClient, engines: Mapping[str, FakeEngine], repository: Path, grpc_target: str
+    ) -> None:
         self.client = client
         self.engines = engines
         self.repository = repository
+        self.grpc_target = grpc_target
 
     def infer(self, *rows: list[float], path: str = "/v2/models/adder/infer", **more: Any) -> Any:
         tensor = {"name": "a", "datatype": "FP32", "shape": [len(rows), 2], "data": rows}
@@ -66,26 +70,32 @@ class Served:
         return float(found[1]) if found else 0.0
 
 
+def make_gateway(folder: Path, **settings: Any) -> tuple[FastAPI, Mapping[str, FakeEngine]]:
+    """The app over two fake engines, not yet running; it serves a repository made in `folder`."""
+    paths = publish(folder, 1)
+    publish(folder, 2)
+    write_live(paths, Live(live=2, previous=1, kept=(1,)))
+    pictures = folder / "pictures" / "1"
+    pictures.mkdir(parents=True)
+    (pictures / "manifest.json").write_text(json.dumps(MANIFEST | PICTURES | {"model": "pictures"}))
+    (folder / "pictures" / "live.json").write_text('{"live": 1}')
+    engines = {name: FakeEngine(name, answer) for name in ("torchserve", "tfserving")}
+    chosen: dict[str, Any] = {
+        "admin_token": TOKEN,
+        "body_limit_bytes": BODY_LIMIT,
+        "grpc_port": 0,
+        "probe_interval_s": 0.01,
+        "default_timeout_s": 5,
+        "patience_s": 0.2,
+    }
+    app = make_app(Settings(repository=folder, **(chosen | settings)), tuple(engines.values()), stop=lambda: None)
+    return app, engines
+
+
 @contextmanager
 def serving(tmp_path: Path) -> Iterator[Served]:
     """Serve a repository made in `tmp_path` while the block runs."""
-    paths = publish(tmp_path, 1)
-    publish(tmp_path, 2)
-    write_live(paths, Live(live=2, previous=1, kept=(1,)))
-    pictures = tmp_path / "pictures" / "1"
-    pictures.mkdir(parents=True)
-    (pictures / "manifest.json").write_text(json.dumps(MANIFEST | PICTURES | {"model": "pictures"}))
-    (tmp_path / "pictures" / "live.json").write_text('{"live": 1}')
-    engines = {name: FakeEngine(name, answer) for name in ("torchserve", "tfserving")}
-    settings = Settings(
-        repository=tmp_path,
-        admin_token=TOKEN,
-        body_limit_bytes=BODY_LIMIT,
-        probe_interval_s=0.01,
-        default_timeout_s=5,
-        patience_s=0.2,
-    )
-    app = make_app(settings, tuple(engines.values()), stop=lambda: None)
+    app, engines = make_gateway(tmp_path)
     with TestClient(app, raise_server_exceptions=False) as client:
         wait_until(lambda: client.get("/v2/health/ready").status_code == 200, 10, "both engines are ready")
-        yield Served(client, engines, tmp_path)
+        yield Served(client, engines, tmp_path, app.state.grpc.port.target)

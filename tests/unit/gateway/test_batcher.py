@@ -10,7 +10,7 @@ from gateway.core.batch_plan import BatchLimits
 from gateway.core.batcher import Batcher, Served
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, Overloaded
 from gateway.core.messages import EngineBatch
-from gateway.core.tensors import Tensor
+from gateway.core.tensors import Signature, Tensor, TensorSpec
 from gateway.engines.fake import FakeEngine
 from tests.unit.gateway.adder import ADDER, LedgerEvents, add, numbers
 
@@ -183,3 +183,73 @@ async def test_abandoned_requests_are_told_at_once_queued_or_sent(events: Ledger
     assert [type(r) for r in results] == [EngineUnreachable, EngineUnreachable]
     await batcher.close()
     events.assert_balanced()
+
+
+def rows_of(engine: FakeEngine) -> list[int]:
+    return [len(batch.inputs["a"]) for batch in engine.batches]
+
+
+async def test_a_request_over_the_row_limit_is_sent_in_parts_and_answered_whole(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    numbered = {name: np.arange(42, dtype=np.float32).reshape(21, 2) for name in ("a", "b")}
+    served = await batcher.submit(numbered, 21, asyncio.get_running_loop().time() + 30)
+    np.testing.assert_array_equal(served.outputs["sum"], numbered["a"] * 2)
+    assert rows_of(engine) == [8, 8, 5], "no call is over the limit"
+    assert served.queue_s + served.upstream_s > 0
+    events.assert_balanced()
+
+
+async def test_the_last_part_takes_others_along(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    large, small = submit(batcher, 1, 10), submit(batcher, 2, 1)
+    await asked(engine)
+    engine.gate.set()
+    assert (await large).outputs["sum"].tolist() == [[2, 2]] * 10
+    assert (await small).outputs["sum"].tolist() == [[4, 4]]
+    assert rows_of(engine) == [8, 3]
+    events.assert_balanced()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+async def test_one_part_that_fails_fails_the_request_and_spares_the_engine_the_rest(events: LedgerEvents) -> None:
+    def refuse_nines(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if 9 in batch.inputs["a"]:
+            raise EngineRejected("no nines")
+        return add(batch)
+
+    engine = FakeEngine("torchserve", refuse_nines)
+    batcher = make(engine, events)
+    numbered = {name: np.arange(40, dtype=np.float32)[:, None].repeat(2, 1) for name in ("a", "b")}
+    with pytest.raises(EngineRejected, match="no nines"):
+        await batcher.submit(numbered, 40, asyncio.get_running_loop().time() + 30)
+    await batcher.close()
+    assert rows_of(engine)[:2] == [8, 8]
+    assert len(rows_of(engine)) < 5, "what nobody waits for is not computed"
+    assert (await submit(batcher, 1)).outputs["sum"].tolist() == [[2, 2]]
+    events.assert_balanced()
+
+
+async def test_a_large_request_that_expires_or_is_cancelled_leaves_nothing_behind(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    engine.gate.clear()
+    late, gone = submit(batcher, 1, 20, timeout_s=0.05), submit(batcher, 1, 20)
+    await asked(engine)
+    gone.cancel()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    engine.gate.set()
+    await batcher.close()
+    assert (batcher.queued_rows, rows_of(engine)) == (0, [8])
+    events.assert_balanced()
+
+
+async def test_what_cannot_be_joined_is_not_parted(events: LedgerEvents) -> None:
+    ragged = Signature(ADDER.inputs, (TensorSpec("sum", "FP32", (-1, -1)),))
+    engine = FakeEngine("torchserve", add)
+    batcher = Batcher(engine, "adder", 1, ragged, LIMITS, events)
+    assert len((await submit(batcher, 1, 20)).outputs["sum"]) == 20
+    assert rows_of(engine) == [20]

@@ -3,10 +3,11 @@
 from starlette.requests import Request
 from starlette.types import Message
 
-from gateway.core.errors import VersionLeft
+from gateway.core.errors import ServingError, VersionLeft
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import ModelRoute, Router, RoutingTable, VersionRoute
-from gateway.protocols.exchange import Exchange, ExchangeLimits, Question
+from gateway.protocols.conversation import Conversation, ConversationLimits, Question
+from gateway.protocols.exchange import Exchange, ExchangeLimits, HttpContent
 from tests.unit.gateway.adder import ADDER, numbers
 
 
@@ -29,10 +30,13 @@ class Leaving:
 class Codec:
     protocol = "test"
 
+    def encode_error(self, error: ServingError) -> bytes:
+        return error.message.encode()
+
     def __init__(self) -> None:
         self.decoded: list[tuple[bytes, int]] = []
 
-    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question:
+    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
         self.decoded.append((body, route.version))
         return Question(inputs=numbers(1), encode=lambda answer: (b"done", {}))
 
@@ -55,11 +59,16 @@ def request() -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}, receive)
 
 
+def make_exchange(inference: Leaving, router: Router) -> Exchange:
+    conversation = Conversation(inference, router, Uncounted(), ConversationLimits(5, 5))  # type: ignore[arg-type]
+    return Exchange(conversation, ExchangeLimits(1000, 5))
+
+
 async def test_it_is_decoded_again_for_the_version_that_is_live_now() -> None:
     router = Router(("torchserve",))
     router.assign(table(live=2), now=0)
     inference, codec = Leaving(router), Codec()
-    exchange = Exchange(inference, router, Uncounted(), ExchangeLimits(1000, 5, 5))  # type: ignore[arg-type]
+    exchange = make_exchange(inference, router)
     response = await exchange.run(codec, request(), "adder", None)
     assert (response.status_code, response.headers["X-Model-Version"]) == (200, "3")
     assert codec.decoded == [(b"what was sent", 2), (b"what was sent", 3)]
@@ -69,6 +78,6 @@ async def test_who_names_the_version_is_told_that_it_has_left() -> None:
     router = Router(("torchserve",))
     router.assign(table(live=2), now=0)
     inference, codec = Leaving(router), Codec()
-    exchange = Exchange(inference, router, Uncounted(), ExchangeLimits(1000, 5, 5))  # type: ignore[arg-type]
+    exchange = make_exchange(inference, router)
     response = await exchange.run(codec, request(), "adder", "2")
     assert (response.status_code, inference.asked) == (404, [2])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPConnection
 
 import pytest
 
@@ -118,3 +119,27 @@ def test_a_large_body_is_no_large_head(listening: Listening, size: int) -> None:
 def test_a_body_that_nobody_reads_does_not_hold_the_connection(listening: Listening) -> None:
     received = listening.send(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
     assert received.split()[1] == b"404"
+
+
+@pytest.mark.parametrize("path", ["/v2/models/nobody/infer", "/nowhere", "/v2/health/live"])
+def test_a_refusal_before_the_body_leaves_the_connection_usable(listening: Listening, path: str) -> None:
+    """The body comes after the answer could have been given; the next request on the connection is answered."""
+    connection = HTTPConnection("127.0.0.1", listening.port, timeout=10)
+    connection.connect()
+    socket = connection.sock
+    for target, statuses in ((path, {404, 405}), ("/v2/models/adder/infer", {200})):
+        connection.putrequest("POST", target)
+        connection.putheader("content-length", str(len(GOOD)))
+        connection.endheaders()
+        connection.send(GOOD)
+        response = connection.getresponse()
+        assert response.status in statuses, response.read()
+        assert response.read()
+        assert connection.sock is socket, "it was kept"
+    connection.close()
+
+
+def test_a_large_body_that_nobody_wants_ends_the_connection(listening: Listening) -> None:
+    answered = listening.send(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 70000\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 404")
+    assert b"connection: close" in answered.lower()

@@ -189,6 +189,11 @@ ROW = np.array([1, 2], np.float32)
         (body(data=[1, 2, 3, 4], parameters={"binary_data_size": 16}), None, "both data and binary_data_size"),
         (body(parameters={"binary_data_size": 16}), None, "expected 16 bytes of tensor data, got 0"),
         (body(parameters={"binary_data_size": "16"}), None, "parameter 'binary_data_size': expected int"),
+        (body(parameters={"shared_memory_region": "x"}), None, "input 'x': parameter 'shared_memory_region' is not"),
+        (
+            b'{"inputs": [], "outputs": [{"name": "y", "parameters": {"classification": 3}}]}',
+            *(None, "output 'y': parameter 'classification' is not supported"),
+        ),
     ],
 )
 def test_a_bad_binary_body(sent: bytes, header_length: str | None, said: str) -> None:
@@ -213,7 +218,7 @@ def test_data_that_cannot_fit_the_signature_is_not_even_read() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_json_cannot_carry_what_is_not_finite_but_bytes_can(value: float) -> None:
     answer = InferAnswer("m", 3, "torchserve", {"y": np.array([value], np.float32)}, 0, 0)
-    with pytest.raises(InvalidRequest, match="ask for binary_data"):
+    with pytest.raises(InvalidRequest, match="ask for binary data"):
         encode_answer(answer, decode(b'{"inputs": []}'))
     content, _ = encode_answer(answer, decode(b'{"inputs": [], "parameters": {"binary_data_output": true}}'))
     assert content.endswith(np.float32(value).tobytes())
@@ -222,3 +227,31 @@ def test_json_cannot_carry_what_is_not_finite_but_bytes_can(value: float) -> Non
 def test_a_string_may_hold_what_elsewhere_is_a_key() -> None:
     sent = body(data=[1, 2, 3, 4])[:-1] + b', "id": "inputs", "parameters": {"data": "shape", "name": "id"}}'
     assert decode(sent).id == "inputs"
+
+
+TWO = Signature((TensorSpec("x", "FP32", (-1, 2)), TensorSpec("y", "FP32", (-1, 2))), ())
+
+
+def test_a_body_of_tensor_data_alone_is_the_only_input() -> None:
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    decoded = decode_request(rows.tobytes(), "0", Signature((TensorSpec("x", "FP32", (-1, 2)),), ()))
+    np.testing.assert_array_equal(decoded.inputs["x"], rows)
+    assert decoded.is_binary
+    fixed = decode_request(rows.tobytes(), "0", Signature((TensorSpec("x", "FP32", (3, 2)),), ()))
+    np.testing.assert_array_equal(fixed.inputs["x"], rows)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "said"),
+    [
+        ((-1, 2), 12, "expected whole tensors x FP32[-1, 2] with at most one free size, got 12 bytes"),
+        ((3, 2), 16, "expected whole tensors x FP32[3, 2]"),
+        ((-1, -1), 16, "with at most one free size"),
+        ((-1, 0), 16, "expected whole tensors"),
+    ],
+)
+def test_a_body_that_is_no_whole_tensor(shape: tuple[int, ...], size: int, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(said)):
+        decode_request(bytes(size), "0", Signature((TensorSpec("x", "FP32", shape),), ()))
+    with pytest.raises(InvalidRequest, match="is for one input, not 2"):
+        decode_request(bytes(size), "0", TWO)

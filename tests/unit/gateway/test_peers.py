@@ -12,6 +12,7 @@ import pytest
 
 from gateway.core.counts import Counts
 from gateway.core.ports import PeerReport
+from gateway.core.usage import Usage
 from gateway.peers import DirectoryPeers
 from tests.platform_process import wait_until
 
@@ -40,7 +41,7 @@ def test_others_see_what_is_told(tmp_path: Path, peers: DirectoryPeers) -> None:
         assert peers.others() == other.others() == {}
         counts = Counts(accepted=3, answered=2, failed=1)
         counts.add_latency(0.01)
-        told = PeerReport(USING, {("adder", 1): counts}, {"adder": 1})
+        told = PeerReport(USING, {("adder", 1): counts}, {"adder": 1}, {("adder", 1): Usage(answered=2, queue_ns=7)})
         other.tell(told)
         (name, report), *more = peers.others().items()
         assert (name, more) == (other.name, [])

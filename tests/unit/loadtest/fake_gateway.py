@@ -13,9 +13,9 @@ from aiohttp.test_utils import TestServer
 
 from contracts.golden import Golden, write_golden
 from contracts.layout import ModelPaths
+from contracts.oip_bodies import HEADER_LENGTH, Array, decode_answer, encode_request
 from loadtest.admin import Gateway
 from loadtest.known_answers import KnownAnswers
-from loadtest.oip_bodies import HEADER_LENGTH, Array, decode_answer, encode_request
 from loadtest.open_loop import Target
 
 MODEL = "mnist"

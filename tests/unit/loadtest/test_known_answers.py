@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contracts.golden import Golden
+from contracts.oip_bodies import HEADER_LENGTH, Array, BadAnswer, decode_answer, encode_request
 from loadtest.known_answers import KnownAnswers, NotTelling
-from loadtest.oip_bodies import HEADER_LENGTH, Array, BadAnswer, decode_answer, encode_request
 from tests.unit.loadtest.fake_gateway import IMAGES, LOGITS, ROWS, golden, known_answers, publish
 
 

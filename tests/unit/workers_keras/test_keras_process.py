@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FILES = ("test_model.py", "test_train.py")
+FILES = ("test_given_model.py", "test_model.py", "test_train.py")
 
 
 def test_keras_in_a_process_of_its_own() -> None:

@@ -63,7 +63,7 @@ def test_a_bad_port_is_told(tmp_path: Path) -> None:
     [
         "workers.tf.launcher",
         "workers.tf.embedded.__main__, workers.tf.embedded.reload, workers.tf.embedded.signatures, "
-        "workers.tf.embedded.rest_routes",
+        "contracts.tfserving_rest.routes",
     ],
 )
 def test_what_decides_imports_no_tensorflow(modules: str) -> None:

@@ -2,6 +2,8 @@
 
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,19 @@ def test_a_run_directory_too_long_for_sockets_gets_a_short_folder(
     assert len(str(second / ".ts.sock.65535")) < launcher.SOCKET_PATH_LIMIT_BYTES
     assert not first.exists() or first == second
     second.rmdir()
+
+
+def test_torchserve_finds_a_kill_where_the_system_has_none(tmp_path: Path) -> None:
+    """Without one it cannot end a worker, and so never unloads a version."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    path = launcher.path_with_kill(str(empty), tmp_path)
+    program = shutil.which("kill", path=path)
+    assert program is not None
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
+        subprocess.run([program, "-9", str(process.pid)], check=True, env={}, timeout=10)
+        assert process.wait(10) == -9
+    assert launcher.path_with_kill(path, tmp_path) == path, "one is enough"
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ Rooms, from pure to plumbing:
     savedmodel  session_options  loading  warmup                         from a directory to a version that may serve
     batching  batch_queues  batched_model                                many requests, one run
     tensors  signatures  prediction  classification  example_inference   one request through one version
-    json_grammar  json_values                                            JSON as the original reads it
-    json_arrays  json_predict  json_examples  json_answers               JSON to tensors and back
     grpc_services  grpc_listener  health                                 the gRPC dialect
-    rest_routes  rest_bodies  rest_calls  rest_app                       the REST dialect
+    rest_bodies  rest_calls  rest_app  json_examples                     the REST dialect
     faults  deadlines  owner  metrics                                    errors, points in time, threads, counts
     listeners  server  __main__                                          the composition root
 
+The REST dialect's routes, JSON and words of refusal are in `contracts/tfserving_rest/`: the gateway speaks it, too.
 No tensorflow is imported before `__main__` has set the environment that tensorflow reads.
 """

@@ -12,8 +12,7 @@ import numpy as np
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from workers.tf.embedded.faults import Code, Fault, invalid
-from workers.tf.embedded.json_arrays import Array, dtype_name
-from workers.tf.embedded.tensors import type_of
+from workers.tf.embedded.tensors import Array, dtype_name, type_of
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"

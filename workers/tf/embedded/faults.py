@@ -6,6 +6,8 @@ Codes are those of google.rpc.Code, which gRPC, TensorFlow and absl share by num
 import logging
 from enum import IntEnum
 
+from contracts.tfserving_rest.refusals import Refusal
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,8 +51,10 @@ def invalid(message: str) -> Fault:
 
 
 def fault_of(error: Exception) -> Fault:
-    """What an edge tells its client: a fault as it is; anything else is logged, and our fault (INTERNAL)."""
+    """What an edge tells its client: a fault or a refusal as it is; anything else is logged, and our own (INTERNAL)."""
     if isinstance(error, Fault):
         return error
+    if isinstance(error, Refusal):
+        return Fault(Code[error.kind.name], error.message)
     _LOG.error("a request failed in a way nobody foresaw", exc_info=error)
     return Fault(Code.INTERNAL, f"{type(error).__name__}: {error}")

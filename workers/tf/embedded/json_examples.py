@@ -4,9 +4,9 @@ from typing import Any
 
 from tensorflow.core.example import example_pb2
 
-from workers.tf.embedded.faults import Fault, invalid
-from workers.tf.embedded.json_grammar import encode_text
-from workers.tf.embedded.json_values import complaint, decode_base64, is_base64, type_name
+from contracts.tfserving_rest.grammar import encode_text
+from contracts.tfserving_rest.refusals import Refusal, invalid
+from contracts.tfserving_rest.values import complaint, decode_base64, is_base64, type_name
 
 _CONTEXT = "context"
 _EXAMPLES = "examples"
@@ -15,7 +15,7 @@ _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
 def fill_input(document: dict[str, Any], target: Any) -> None:
-    """Fill an Input message. Raises Fault(INVALID_ARGUMENT)."""
+    """Fill an Input message. Raises Refusal."""
     if _CONTEXT in document:
         holder = target.example_list_with_context
         holder.context.CopyFrom(_decode_example(document[_CONTEXT]))
@@ -64,5 +64,5 @@ def _decode_element(name: str, value: Any) -> tuple[str, Any]:
     raise _unexpected(name, value)
 
 
-def _unexpected(name: str, value: Any) -> Fault:
+def _unexpected(name: str, value: Any) -> Refusal:
     return invalid(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")

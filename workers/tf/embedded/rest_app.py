@@ -7,13 +7,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.tfserving_rest.answers import encode_error
+from contracts.tfserving_rest.routes import Route, is_api, parse_route
 from workers.tf.embedded.deadlines import Deadline
 from workers.tf.embedded.faults import Code, fault_of
-from workers.tf.embedded.json_answers import encode_error
 from workers.tf.embedded.metrics import Metrics
 from workers.tf.embedded.rest_bodies import Disconnected, Receive, inflate, receive_body
 from workers.tf.embedded.rest_calls import RestCalls
-from workers.tf.embedded.rest_routes import Route, is_api, parse_route
 
 Headers = list[tuple[bytes, bytes]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -108,11 +108,11 @@ class RestApp:
             answer = self._calls.answer(route, body, deadline)
             if request.method == "POST":
                 elapsed_us = (time.monotonic() - started_s) * 1e6
-                self._metrics.request_latency.observe(elapsed_us, route.target.model, route.verb.value, "REST")
+                self._metrics.request_latency.observe(elapsed_us, route.model, route.verb.value, "REST")
         except Exception as error:  # noqa: BLE001 - the edge of the dialect: every client gets an answer
             fault = fault_of(error)
             code, answer = fault.code, encode_error(fault.message)
-        self._metrics.request_count.add("" if route is None else route.target.model, code.name)
+        self._metrics.request_count.add("" if route is None else route.model, code.name)
         return HTTP_STATUS[code], answer
 
     async def _send_metrics(self, request: _Request, send: Send) -> None:

@@ -11,21 +11,22 @@ from typing import Any
 from google.protobuf import json_format
 from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, regression_pb2
 
+from contracts.tfserving_rest.answers import encode_classifications, encode_outputs, encode_regressions
+from contracts.tfserving_rest.grammar import encode_text
+from contracts.tfserving_rest.predict import decode_inputs, decode_signature_name
+from contracts.tfserving_rest.routes import Route, Verb
+from contracts.tfserving_rest.values import parse_json
 from workers.tf.embedded.deadlines import Deadline
 from workers.tf.embedded.example_inference import ExampleInference
 from workers.tf.embedded.faults import invalid
-from workers.tf.embedded.json_answers import encode_classifications, encode_outputs, encode_regressions
 from workers.tf.embedded.json_examples import fill_input
-from workers.tf.embedded.json_grammar import encode_text
-from workers.tf.embedded.json_predict import decode_inputs, decode_signature_name
-from workers.tf.embedded.json_values import parse_json
 from workers.tf.embedded.lookup import Lookup, ModelRequest
 from workers.tf.embedded.manager import Manager
 from workers.tf.embedded.prediction import SIGNATURE_DEF, Execution, Prediction, Task
-from workers.tf.embedded.rest_routes import Route, Verb
 from workers.tf.embedded.savedmodel import Model
 from workers.tf.embedded.signatures import DEFAULT
 from workers.tf.embedded.status import encode_status
+from workers.tf.embedded.tensors import dtype_name
 
 Call = Callable[[ModelRequest, bytes, Deadline], bytes]
 
@@ -46,7 +47,8 @@ class RestPredict:
             signature = leased.servable.signatures.get(name)
             if signature is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
-            given = decode_inputs(document, signature.inputs, asked)
+            dtypes = {alias: dtype_name(info.dtype) for alias, info in signature.inputs.items()}
+            given = decode_inputs(document, dtypes, asked)
             aliases = sorted(signature.outputs)
             task = Task(target.model, leased.servable, signature, deadline)
             outputs = self._execution.run(task, given.arrays, aliases)
@@ -72,7 +74,8 @@ class RestCalls:
 
     def answer(self, route: Route, body: bytes, deadline: Deadline) -> bytes:
         """The body of the answer. Raises Fault."""
-        return self._calls[route.verb](route.target, body, deadline)
+        target = ModelRequest(route.model, route.version, route.label)
+        return self._calls[route.verb](target, body, deadline)
 
     def _status(self, target: ModelRequest, _body: bytes, _deadline: Deadline) -> bytes:
         return _document(_dictionary(encode_status(target, self._manager.statuses(target.model))))

@@ -103,6 +103,11 @@ def type_of(array: Array) -> int | None:
     return _TYPES.get(array.dtype)
 
 
+def dtype_name(dtype: int) -> str:
+    """TensorFlow's word for a DataType: float, int32, string…"""
+    return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
+
+
 def encode_tensor(array: Array, encoding: Encoding = Encoding.FIELDS) -> Any:
     """A TensorProto with the array's values; strings are always in their field.
 

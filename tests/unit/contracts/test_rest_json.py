@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.tf.embedded.faults import Fault
-from workers.tf.embedded.json_grammar import BadJson, parse_exactly
-from workers.tf.embedded.json_values import DESCRIBED_BYTES, decode_base64, describe, parse_json, type_name
+from contracts.tfserving_rest.grammar import BadJson, parse_exactly
+from contracts.tfserving_rest.refusals import Refusal
+from contracts.tfserving_rest.values import DESCRIBED_BYTES, decode_base64, describe, parse_json, type_name
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
@@ -79,7 +79,7 @@ def test_what_is_refused(body: bytes, what: str, offset: int) -> None:
     with pytest.raises(BadJson) as caught:
         parse_exactly(body)
     assert str(caught.value) == f"{what} at offset: {offset}"
-    with pytest.raises(Fault) as told:
+    with pytest.raises(Refusal) as told:
         parse_json(body)
     assert told.value.message == f"JSON Parse error: {what} at offset: {offset}"
 
@@ -88,13 +88,22 @@ def test_no_depth_is_too_deep_to_be_refused_or_described() -> None:
     depth = 200_000
     document = parse_json(b'{"a": ' + b"[" * depth + b"]" * depth + b"}")
     assert len(describe(document)) == DESCRIBED_BYTES
-    with pytest.raises(Fault, match=f"array element. at offset: {depth + 7}"):
+    with pytest.raises(Refusal, match=f"array element. at offset: {depth + 7}"):
         parse_json(b'{"a": ' + b"[" * depth + b"1}")
+
+
+def test_what_is_large_and_wrong_is_not_read_twice() -> None:
+    body = b'{"a": [' + b"1," * 1000 + b"]}"
+    with pytest.raises(Refusal, match="Invalid value somewhere in 2009 bytes"):
+        parse_json(body, exact_bytes=2000)
+    with pytest.raises(Refusal, match=r"Invalid value\. at offset: 2007"):
+        parse_json(body, exact_bytes=2009)
+    assert parse_json(b'{"a": 1}', exact_bytes=1) == {"a": 1}
 
 
 @pytest.mark.parametrize(("body", "quoted"), [(b"[]", "[]"), (b"1", "1"), (b'"x"', '"x"'), (b"null", "null")])
 def test_the_top_level_is_an_object(body: bytes, quoted: str) -> None:
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(Refusal) as caught:
         parse_json(body)
     assert caught.value.message == f"JSON Value: {quoted} Is not object"
 
@@ -114,11 +123,11 @@ def test_base64_padding_may_be_left_out(text: str, decoded: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["a", "a*bc", "aGk=aGk=", "_-_-", "é"])
 def test_garbage_is_no_base64(text: str) -> None:
-    with pytest.raises(Fault, match="Unable to base64 decode"):
+    with pytest.raises(Refusal, match="Unable to base64 decode"):
         decode_base64({"b64": text})
 
 
 @pytest.mark.parametrize("value", [{"b64": 1}, {"b64": "", "x": 1}, {}, "aGk="])
 def test_only_one_key_and_a_string_stand_for_bytes(value: Any) -> None:
-    with pytest.raises(Fault, match="not formatted correctly for base64 data"):
+    with pytest.raises(Refusal, match="not formatted correctly for base64 data"):
         decode_base64(value)

@@ -1,7 +1,7 @@
 """JSON bodies to Python values, and values back into the words of an error message.
 
 The C decoder of the standard library does the work wherever it must agree with RapidJSON; what it refuses, and what it
-would take too lightly, goes to `json_grammar`.
+would take too lightly, goes to `grammar`.
 """
 
 import base64
@@ -10,8 +10,8 @@ import json
 import re
 from typing import Any
 
-from workers.tf.embedded.faults import Fault, invalid
-from workers.tf.embedded.json_grammar import BadJson, decode_float, decode_integer, decode_text, parse_exactly
+from contracts.tfserving_rest.grammar import BadJson, decode_float, decode_integer, decode_text, parse_exactly
+from contracts.tfserving_rest.refusals import Refusal, invalid
 
 DESCRIBED_BYTES = 256
 """How much of a JSON value an error message quotes."""
@@ -24,10 +24,13 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NAMES = {bool: "", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, exact_bytes: int | None = None) -> Any:
     """The object that is the top level of a request.
 
-    Raises Fault(INVALID_ARGUMENT) when the body is no JSON, or its top level no object.
+    A body over `exact_bytes` that the C decoder does not take is refused without being read exactly, which takes
+    seconds a megabyte: then neither the words nor the offset are the original's.
+
+    Raises Refusal when the body is no JSON, or its top level no object.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -35,6 +38,8 @@ def parse_json(body: bytes) -> Any:
         document = None if _SURROGATE.search(body) else _parse_fast(body)
         # Only the exact grammar says what is wrong, and where; it reads a lone value to its real end, too.
         if not isinstance(document, dict):
+            if exact_bytes is not None and len(body) > exact_bytes:
+                raise invalid(f"JSON Parse error: Invalid value somewhere in {len(body)} bytes.")
             document = parse_exactly(body)
     except BadJson as error:
         raise invalid(f"JSON Parse error: {error}") from error
@@ -65,8 +70,8 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_first_of_each, parse_int=decode_integer, parse_float=decode_float)
 
 
-def complaint(value: Any, what: str) -> Fault:
-    """A fault that quotes the value it is about."""
+def complaint(value: Any, what: str) -> Refusal:
+    """A refusal that quotes the value it is about."""
     return invalid(f"JSON Value: {describe(value)} {what}")
 
 
@@ -125,7 +130,7 @@ def is_base64(value: Any) -> bool:
 
 
 def decode_base64(value: Any) -> bytes:
-    """The bytes of such an object; padding may be left out. Raises Fault(INVALID_ARGUMENT)."""
+    """The bytes of such an object; padding may be left out. Raises Refusal."""
     if not is_base64(value):
         raise complaint(value, "not formatted correctly for base64 data")
     text = "".join(value[_B64].split()).rstrip("=")

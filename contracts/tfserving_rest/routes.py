@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
 
-from workers.tf.embedded.faults import Fault, invalid
-from workers.tf.embedded.lookup import ModelRequest
+from contracts.tfserving_rest.refusals import Refusal, invalid
 
 _MODEL = r"/v1/models/(?P<model>[^/:]+)(?:/(?:versions/(?P<version>[0-9]+)|labels/(?P<label>[^/:]+)))?"
 _GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII)
@@ -32,10 +31,12 @@ class Verb(Enum):
 
 @dataclass(frozen=True)
 class Route:
-    """A call on a model."""
+    """A call on a model. At most one of `version` and `label` is set; neither means the latest version."""
 
     verb: Verb
-    target: ModelRequest
+    model: str
+    version: int | None = None
+    label: str | None = None
 
 
 def is_api(target: str) -> bool:
@@ -44,7 +45,7 @@ def is_api(target: str) -> bool:
 
 
 def parse_route(method: str, target: str) -> Route:
-    """The route of a request under /v1/. Raises Fault(INVALID_ARGUMENT) when there is none."""
+    """The route of a request under /v1/. Raises Refusal when there is none."""
     if method == "GET":
         if _NAMELESS.fullmatch(target):
             raise invalid("Missing model name in request.")
@@ -52,25 +53,26 @@ def parse_route(method: str, target: str) -> Route:
         if match is not None:
             # "/METADATA" matches the grammar, but only the lower-case word means it.
             verb = Verb.METADATA if match["metadata"] == "/metadata" else Verb.STATUS
-            return Route(verb, _target(match))
+            return _route(verb, match)
     if method == "POST":
         match = _POST.fullmatch(target)
         # The path may be written in any case, the verb may not.
         if match is not None and match["verb"].islower():
-            return Route(Verb(match["verb"]), _target(match))
+            return _route(Verb(match["verb"]), match)
     raise malformed(method, target)
 
 
-def malformed(method: str, target: str) -> Fault:
+def malformed(method: str, target: str) -> Refusal:
     """The answer to everything that is no call."""
     return invalid(f"Malformed request: {method} {target}")
 
 
-def _target(match: re.Match[str]) -> ModelRequest:
+def _route(verb: Verb, match: re.Match[str]) -> Route:
     version, label = match["version"], match["label"]
     if version is not None and int(version) >= _INT64:
         raise invalid(f"Failed to convert version: {version} to numeric.")
-    return ModelRequest(
+    return Route(
+        verb,
         unquote(match["model"]),
         version=None if version is None else int(version),
         label=None if label is None else unquote(label),

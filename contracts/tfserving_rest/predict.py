@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.tf.embedded.faults import Fault, invalid
-from workers.tf.embedded.json_arrays import Array, Shape, check_elements, decode_array, decode_rows, shape_of
-from workers.tf.embedded.json_values import complaint, describe, is_base64
+from contracts.tfserving_rest.arrays import Array, Shape, check_elements, decode_array, decode_rows, shape_of
+from contracts.tfserving_rest.refusals import Refusal, invalid
+from contracts.tfserving_rest.values import complaint, describe, is_base64
 
 _SIGNATURE = "signature_name"
 _ROWS = "instances"
@@ -25,21 +25,21 @@ class JsonInputs:
 
 
 def decode_signature_name(document: dict[str, Any]) -> str:
-    """The signature asked for, "" for none. Raises Fault(INVALID_ARGUMENT) when it is no string."""
+    """The signature asked for, "" for none. Raises Refusal when it is no string."""
     name = document.get(_SIGNATURE, "")
     if not isinstance(name, str):
         raise complaint(document, "not formatted correctly. 'signature_name' key must be a string value.")
     return name
 
 
-def decode_inputs(document: dict[str, Any], infos: Mapping[str, Any], signature_name: str) -> JsonInputs:
-    """The tensors of a predict request, for the TensorInfo of each input alias.
+def decode_inputs(document: dict[str, Any], dtypes: Mapping[str, str], signature_name: str) -> JsonInputs:
+    """The tensors of a predict request, for the dtype of each input alias.
 
-    Raises Fault: INVALID_ARGUMENT, or UNIMPLEMENTED for a dtype that JSON does not carry.
+    Raises Refusal: INVALID_ARGUMENT, or UNIMPLEMENTED for a dtype that JSON does not carry.
     """
-    if not infos:
+    if not dtypes:
         raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
-    dtypes = {alias: int(infos[alias].dtype) for alias in sorted(infos)}
+    dtypes = dict(sorted(dtypes.items()))
     if _ROWS in document and _COLUMNS in document:
         raise complaint(
             document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
@@ -56,7 +56,7 @@ def decode_inputs(document: dict[str, Any], infos: Mapping[str, Any], signature_
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
-def _decode_columns(value: Any, dtypes: Mapping[str, int]) -> dict[str, Array]:
+def _decode_columns(value: Any, dtypes: Mapping[str, str]) -> dict[str, Array]:
     if not _is_named(value):
         if len(dtypes) > 1:
             raise invalid(
@@ -72,7 +72,7 @@ def _decode_columns(value: Any, dtypes: Mapping[str, int]) -> dict[str, Array]:
     return arrays
 
 
-def _decode_instances(rows: list[Any], dtypes: Mapping[str, int]) -> dict[str, Array]:
+def _decode_instances(rows: list[Any], dtypes: Mapping[str, str]) -> dict[str, Array]:
     is_named = _is_named(rows[0])
     if not is_named and len(dtypes) > 1:
         raise invalid(
@@ -93,7 +93,7 @@ def _decode_instances(rows: list[Any], dtypes: Mapping[str, int]) -> dict[str, A
     raise _first_fault(rows, dtypes, is_named)
 
 
-def _first_fault(rows: list[Any], dtypes: Mapping[str, int], is_named: bool) -> Fault:
+def _first_fault(rows: list[Any], dtypes: Mapping[str, str], is_named: bool) -> Refusal:
     """What is wrong with the first row that is not as it should be."""
     shapes: dict[str, tuple[int, Shape]] = {}
     for index, row in enumerate(rows):
@@ -104,9 +104,11 @@ def _first_fault(rows: list[Any], dtypes: Mapping[str, int], is_named: bool) -> 
         for alias, item in items:
             try:
                 _check_item(item, alias, dtypes, shapes)
-            except Fault as fault:
+            except Refusal as refusal:
                 key = f" key: {alias}" if is_named else ""
-                return Fault(fault.code, f"Failed to process element: {index}{key} of 'instances' list. Error: {fault}")
+                return Refusal(
+                    refusal.kind, f"Failed to process element: {index}{key} of 'instances' list. Error: {refusal}"
+                )
         if is_named and row.keys() != dtypes.keys():
             return invalid(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {describe(row)} "
@@ -115,7 +117,7 @@ def _first_fault(rows: list[Any], dtypes: Mapping[str, int], is_named: bool) -> 
     return invalid("A row of the 'instances' array is no tensor")
 
 
-def _check_item(item: Any, alias: str, dtypes: Mapping[str, int], shapes: dict[str, tuple[int, Shape]]) -> None:
+def _check_item(item: Any, alias: str, dtypes: Mapping[str, str], shapes: dict[str, tuple[int, Shape]]) -> None:
     if alias not in dtypes:
         raise invalid(f"JSON object: does not have named input: {alias}")
     shape = shape_of(item)

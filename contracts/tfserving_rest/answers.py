@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from workers.tf.embedded.faults import invalid
-from workers.tf.embedded.json_arrays import Array
-from workers.tf.embedded.json_grammar import decode_text, encode_text
+from contracts.tfserving_rest.arrays import Array
+from contracts.tfserving_rest.grammar import decode_text, encode_text
+from contracts.tfserving_rest.refusals import invalid
 
 _ROW_KEY = "predictions"
 _COLUMN_KEY = "outputs"
@@ -35,7 +35,7 @@ def encode_error(message: str) -> bytes:
 def encode_outputs(outputs: Mapping[str, Array], is_row: bool) -> bytes:
     """Arrays by output alias as the body of a predict answer.
 
-    Raises Fault(INVALID_ARGUMENT) for a dtype that JSON does not carry and, in rows, for arrays that have none, or
+    Raises Refusal for a dtype that JSON does not carry and, in rows, for arrays that have none, or
     different numbers of them.
     """
     if not outputs:

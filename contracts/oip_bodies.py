@@ -1,7 +1,7 @@
 """Inference bodies of the Open Inference Protocol with the binary tensor extension, from the client's side."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -33,8 +33,16 @@ class BadAnswer(ValueError):
     """A body that answers 200 is no inference answer; the message says why."""
 
 
-def encode_request(inputs: Mapping[str, Array]) -> tuple[bytes, dict[str, str]]:
-    """A request of these tensors as raw bytes, and its headers; the answer is asked for as raw bytes too."""
+def encode_request(
+    inputs: Mapping[str, Array], outputs: Sequence[str] = (), parameters: Mapping[str, Any] | None = None
+) -> tuple[bytes, dict[str, str]]:
+    """A request of these tensors as raw bytes, and its headers; the answer is asked for as raw bytes too.
+
+    `outputs` () is all of them; `parameters` are the request's own. Raises ValueError for a dtype that has no name.
+    """
+    strange = [f"{name!r} is {tensor.dtype}" for name, tensor in inputs.items() if tensor.dtype not in _DATATYPES]
+    if strange:
+        raise ValueError(f"expected tensors of {', '.join(_DTYPES)}; {', '.join(strange)}")
     described = [
         {
             "name": name,
@@ -44,7 +52,10 @@ def encode_request(inputs: Mapping[str, Array]) -> tuple[bytes, dict[str, str]]:
         }
         for name, tensor in inputs.items()
     ]
-    header = json.dumps({"inputs": described, "parameters": {"binary_data_output": True}}).encode()
+    document: dict[str, Any] = {"inputs": described, "parameters": {"binary_data_output": True, **(parameters or {})}}
+    if outputs:
+        document["outputs"] = [{"name": name} for name in outputs]
+    header = json.dumps(document).encode()
     body = b"".join((header, *(tensor.tobytes() for tensor in inputs.values())))
     return body, {HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"}
 

@@ -1,0 +1,231 @@
+"""One inference request of any dialect on any transport: choose the version, decode, infer, encode, measure.
+
+Rules: a transport says who asks for what (`Call`), a dialect how its bytes become tensors and back (`Question`);
+routing, deadlines, retries, stages and events are the same for all of them. Must not know any transport, nor how
+anything looks on a wire.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Generic, Protocol, TypeVar
+
+from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError
+from gateway.core.inference import Inference
+from gateway.core.messages import InferAnswer, InferRequest
+from gateway.core.router import Router, VersionRoute
+from gateway.core.tensors import Tensor
+
+log = logging.getLogger(__name__)
+
+_LONGEST_VERSION_DIGITS = 18
+_MOST_ATTEMPTS = 4
+
+T = TypeVar("T")
+
+
+class RequestEvents(Protocol):
+    """Whoever counts requests. Neither method raises."""
+
+    def request_answered(
+        self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
+    ) -> None:
+        """A request was answered; `stages_s` has decode, queue, upstream, encode and total."""
+
+    def request_failed(
+        self, model: str, version: str, engine: str, protocol: str, outcome: str, seconds: float
+    ) -> None:
+        """A request was refused or failed; model and version are empty unless they exist, engine unless asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationLimits:
+    """How long a client may wait, and how long when it does not say."""
+
+    default_timeout_s: float
+    longest_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request as its transport has it, before its body is understood; made inside the event loop, on arrival.
+
+    `version` None is whichever answers now, and then `route_key` draws who is among a canary's share. `engine` and
+    `timeout_s` are what the client said outside of the body.
+    """
+
+    protocol: str
+    model: str
+    version: int | None
+    route_key: str
+    engine: str | None = None
+    timeout_s: float | None = None
+    started: float = field(default_factory=perf_counter)
+    arrived: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """What a dialect made of a body: the tensors, and how the client wants them answered.
+
+    `may_be_empty`: the dialect answers inputs of no rows with outputs of none, which takes no engine.
+    """
+
+    inputs: dict[str, Tensor]
+    encode: Callable[[InferAnswer], T]
+    outputs: tuple[str, ...] = ()
+    engine: str | None = None
+    timeout_s: float | None = None
+    may_be_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """An encoded answer, who gave it, and its stages (seconds): decode, queue, upstream, encode and total."""
+
+    content: T
+    engine: str
+    version: int
+    stages_s: dict[str, float]
+
+    @property
+    def server_timing(self) -> str:
+        """The stages as a Server-Timing header writes them (W3C Server Timing)."""
+        return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in self.stages_s.items())
+
+
+class Conversation:
+    """Answers calls."""
+
+    def __init__(self, inference: Inference, router: Router, events: RequestEvents, limits: ConversationLimits) -> None:
+        self._inference = inference
+        self._router = router
+        self._events = events
+        self._limits = limits
+
+    @contextmanager
+    def counting(self, protocol: str, model: str, version: str | None) -> Iterator[None]:
+        """Count what goes wrong in the block, once; all that leaves it is a ServingError or CancelledError.
+
+        `version` as the client wrote it. Bugs are logged, and told as what they are not.
+        """
+        began = perf_counter()
+        try:
+            yield
+        except ServingError as error:
+            self._count_failure(protocol, model, version, error, began)
+            raise
+        except asyncio.CancelledError:
+            self._count_failure(protocol, model, version, Cancelled("nobody waits for the answer any more"), began)
+            raise
+        except Exception as error:
+            log.exception("a bug kept a request from being answered")
+            bug = ServingError("internal error; see the gateway's log")
+            self._count_failure(protocol, model, version, bug, began)
+            raise bug from error
+
+    def check_exists(self, call: Call) -> None:
+        """Raises NotFound: for transports that can refuse before they have read a body."""
+        self._router.version(call.model, call.version)
+
+    async def hold(self, call: Call, decode: Callable[[VersionRoute], Awaitable[Question[T]]]) -> Reply[T]:
+        """Answer a call; `decode` reads its body by the signature of the version it is given, perhaps of several.
+
+        Raises what `decode` and `Inference.infer` raise, and DeadlineExceeded when decoding takes too long.
+        """
+        question, answer, decoded = await self._ask(call, decode)
+        answered = perf_counter()
+        content = question.encode(answer)
+        finished = perf_counter()
+        stages_s = {
+            "decode": decoded - call.started,
+            "queue": answer.queue_s,
+            "upstream": answer.upstream_s,
+            "encode": finished - answered,
+            "total": finished - call.started,
+        }
+        self._events.request_answered(call.model, answer.version, answer.engine, call.protocol, stages_s)
+        return Reply(content, answer.engine, answer.version, stages_s)
+
+    async def _ask(
+        self, call: Call, decode: Callable[[VersionRoute], Awaitable[Question[T]]]
+    ) -> tuple[Question[T], InferAnswer, float]:
+        """The question, its answer, and when (perf_counter) it was decoded."""
+        forced = call.engine
+        attempts = 0
+        while True:
+            attempts += 1
+            route = self._router.version(call.model, call.version, call.route_key, forced)
+            question = await self._decode(decode, route)
+            engine = _choose_engine(call.engine, question.engine)
+            if engine != forced:
+                forced = engine
+                if self._router.version(call.model, call.version, call.route_key, forced) is not route:
+                    continue  # the canary does not run on the engine that the body asks for
+            asked = InferRequest(
+                model=call.model,
+                version=route.version,  # the one whose signature the body was decoded with
+                inputs=question.inputs,
+                deadline=call.arrived + self._timeout_s(call, question.timeout_s),
+                engine=engine,
+                outputs=question.outputs,
+            )
+            decoded = perf_counter()
+            if question.may_be_empty and (empty := _answer_without_rows(asked, route)) is not None:
+                return question, empty, decoded
+            try:
+                return question, await self._inference.infer(asked), decoded
+            except NotFound:
+                # It left while the body was decoded, or lost all its engines and was withdrawn.
+                if call.version is not None or attempts >= _MOST_ATTEMPTS:
+                    raise
+
+    def _timeout_s(self, call: Call, asked_s: float | None) -> float:
+        """The client's word in the body, else the transport's, else the default; never beyond the transport's."""
+        wished_s = asked_s or call.timeout_s or self._limits.default_timeout_s
+        bound_s = self._limits.longest_timeout_s
+        return min(wished_s, bound_s, bound_s if call.timeout_s is None else call.timeout_s)
+
+    async def _decode(
+        self, decode: Callable[[VersionRoute], Awaitable[Question[T]]], route: VersionRoute
+    ) -> Question[T]:
+        seconds = self._limits.default_timeout_s
+        try:
+            async with asyncio.timeout(seconds):
+                return await decode(route)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the request could not be decoded within {seconds:g} s") from error
+
+    def _count_failure(self, protocol: str, model: str, version: str | None, error: ServingError, began: float) -> None:
+        """Only names that exist become labels: a client must not be able to grow the metrics."""
+        try:
+            known = str(error.version or self._router.version(model, parse_version(model, version)).version)
+        except NotFound:
+            model = known = ""
+        self._events.request_failed(model, known, error.engine, protocol, error.outcome, perf_counter() - began)
+
+
+def _answer_without_rows(asked: InferRequest, route: VersionRoute) -> InferAnswer | None:
+    if route.signature.count_rows(asked.inputs) or (outputs := route.signature.answer_without_rows()) is None:
+        return None
+    route.signature.check_requested(asked.outputs)
+    wanted = {name: outputs[name] for name in asked.outputs or outputs}
+    return InferAnswer(asked.model, asked.version, asked.engine or "", wanted, queue_s=0.0, upstream_s=0.0)
+
+
+def parse_version(model: str, version: str | None) -> int | None:
+    """The version that a client wrote. Raises NotFound: what is no positive integer is the name of no version."""
+    if version is None:
+        return None
+    if version.isascii() and version.isdigit() and version[0] != "0" and len(version) <= _LONGEST_VERSION_DIGITS:
+        return int(version)
+    raise NotFound(f"unknown version {version[:40]!r} of model {model!r}: expected a positive integer")
+
+
+def _choose_engine(named: str | None, parameter: str | None) -> str | None:
+    if named is not None and parameter is not None and named != parameter:
+        raise InvalidRequest(f"X-Engine says {named!r}, parameter 'engine' says {parameter!r}: expected one engine")
+    return named if named is not None else parameter
