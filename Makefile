@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 # `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install up test test-fast fuzz chaos chaos-swap bench-swap check format generate clean
+.PHONY: help install up test test-fast compose-test fuzz chaos chaos-swap bench-swap check format generate clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 # What `make up` needs, and on top of it what the tests need; constraints.txt is the one resolve behind all of them.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
@@ -31,7 +31,7 @@ $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV_STAMP): $(RUN_STAMP)
 	@echo "installing what tests and checks need"
-	@$(PIP_INSTALL) '.[gateway,torch,tf,load,dev]'
+	@$(PIP_INSTALL) '.[gateway,torch,tf,load,docker,dev]'
 	@touch $@
 
 install: $(RUN_STAMP)  ## what `make up` needs, into .venv
@@ -39,11 +39,17 @@ install: $(RUN_STAMP)  ## what `make up` needs, into .venv
 up: $(RUN_STAMP)  ## both engines and the gateway, until Ctrl-C
 	@exec $(BIN)/twinserve up
 
-test: $(DEV_STAMP)  ## every test; starts real engines, takes minutes
-	$(PYTEST)
+# First what needs no engines, so that a broken unit test is told within a minute or two; then the engines, one test
+# at a time, since they share the cores with their clients. Either part fails the target.
+test: test-fast  ## every test; starts real engines, takes minutes
+	$(PYTEST) -m engines
 
+# One thread of numpy's a process: more would only wait for each other, in two processes and in those that they start.
 test-fast: $(DEV_STAMP)  ## the tests without engines, under 90 s
-	$(PYTEST) -m 'not engines'
+	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines' -n 2 --dist worksteal
+
+compose-test: $(DEV_STAMP)  ## the end-to-end tests against the platform from containers; says so when it cannot run
+	$(BIN)/python -m tests.compose_run
 
 fuzz: $(DEV_STAMP)  ## 20,000 hostile requests against real engines (TWINSERVE_FUZZ_SEED, TWINSERVE_FUZZ_REQUESTS)
 	TWINSERVE_FUZZ_REQUESTS=$${TWINSERVE_FUZZ_REQUESTS:-20000} $(PYTEST) -s tests/e2e/test_fuzz.py

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import requests
 from numpy.typing import NDArray
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+OTHER = {"torchserve": "tfserving", "tfserving": "torchserve"}
 
 
 def binary_body(images: NDArray[np.float32]) -> tuple[bytes, dict[str, str]]:
@@ -78,3 +80,44 @@ async def send_until(
     async with aiohttp.ClientSession(connector=connector) as session:
         await asyncio.gather(*(send(session) for _ in range(connections)))
     return tally
+
+
+def send_while(
+    url: str, image: NDArray[np.float32], victim: str, act: Callable[[], object], after: int = 3000
+) -> Tally:
+    """Send as `send_until` does; `act` once both engines have answered, and end `after` more answers.
+
+    `victim` is the engine that something happens to. `act` runs in a thread, so that the load goes on meanwhile.
+    """
+    acted_at: list[int] = []
+    other = OTHER[victim]
+
+    def is_done(tally: Tally) -> bool:
+        if not acted_at and min(tally.engines[victim], tally.engines[other]) > 300:
+            acted_at.append(tally.total)
+            acting.start()
+        return bool(acted_at) and not acting.is_alive() and tally.total > acted_at[0] + after
+
+    problems: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except BaseException as error:  # noqa: BLE001 - told to the test's own thread below
+            problems.append(error)
+
+    acting = threading.Thread(target=run)
+    tally = asyncio.run(send_until(url, image, is_done, 16))
+    for problem in problems:
+        raise problem
+    return tally
+
+
+def insist(url: str, engine: str) -> int:
+    """The status of a request that names its engine: 200, or a 503 that says when to come again."""
+    body = {"inputs": [{"name": "images", "datatype": "FP32", "shape": [1, 28, 28], "data": [0] * 784}]}
+    answer = requests.post(f"{url}/v2/models/mnist/infer", json=body, headers={"X-Engine": engine}, timeout=30)
+    if answer.status_code != 200:
+        said = (answer.status_code, answer.headers.get("Retry-After"), answer.headers.get("X-Engine"))
+        assert said == (503, "1", engine), answer.text
+    return answer.status_code

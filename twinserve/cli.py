@@ -19,7 +19,7 @@ from twinserve.places import Places, environment
 from twinserve.publish_command import publish
 from twinserve.rollout_commands import promote, rollback, route
 from twinserve.state_view import print_processes, print_state
-from twinserve.up import CannotStart, run_up
+from twinserve.up import CannotStart, EnginesIn, run_up
 from twinserve.up_state import read_state
 
 app = typer.Typer(
@@ -60,11 +60,15 @@ class Invert(enum.StrEnum):
 @app.command()
 def up(
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until everything must be ready.")] = 180,
+    engines_in: Annotated[
+        EnginesIn, typer.Option(envvar="TWINSERVE_ENGINES_IN", help="Run the engines as processes or as containers.")
+    ] = EnginesIn.PROCESSES,
     as_json: Json = False,
 ) -> None:
     """Start both engines and the gateway, and keep them running until Ctrl-C.
 
-    The shipped versions are published first where they are not yet. With --json each step is a JSON line.
+    The shipped versions are published first where they are not yet. With --json each step is a JSON line. With
+    --engines-in docker the engines are containers of this machine, from the images of docker-compose.yml.
     """
 
     def say(line: str) -> None:
@@ -73,7 +77,7 @@ def up(
 
     try:
         places = Places.from_environment(environment())
-        code = run_up(places, Ports.from_environment(environment()), timeout_s, say)
+        code = run_up(places, Ports.from_environment(environment()), engines_in, timeout_s, say)
     except (CannotStart, ValueError, OSError) as error:
         fail(str(error))
     raise typer.Exit(code)

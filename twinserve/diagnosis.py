@@ -8,6 +8,7 @@ _CAUSES = (
     ("failed to bind", "its port is taken: stop what listens there, or set another TWINSERVE_…_PORT"),
     ("no module named", "a package is missing: run `make install`, or install twinserve with the extra it names"),
     ("no space left on device", "the disk is full"),
+    ("reached its memory limit", "it took more memory than its container may; TWINSERVE_<ENGINE>_MEMORY is the limit"),
     ("outofmemoryerror", "it ran out of memory"),
     ("cannot allocate memory", "the machine ran out of memory"),
     ("memoryerror", "it ran out of memory"),

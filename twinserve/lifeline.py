@@ -1,16 +1,19 @@
 """Children die with their supervisor, even when it is killed with -9: `python -m twinserve.lifeline`.
 
-A tiny process holds the other end of a pipe. The supervisor tells it which process groups are its children's
-("+PID", "-PID"); when the pipe ends without the word "done", whoever is left is killed. Workers that a server started
-belong to its group and go with it.
+A tiny process holds the other end of a pipe. The supervisor tells it which process groups and which containers are its
+children's ("+1234", "-1234", "+name"); when the pipe ends without the word "done", whoever is left is killed. Workers
+that a server started belong to its group, or are in its container, and go with it.
 """
 
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Self
+
+from twinserve.docker_daemon import Daemon, DockerFailed
 
 READY = b"ready\n"
 DONE = b"done\n"
@@ -20,7 +23,7 @@ class Lifeline:
     """The supervisor's side. Leaving the `with` block ends the process without killing anybody."""
 
     def __init__(self) -> None:
-        self._groups: set[int] = set()
+        self._held: set[int | str] = set()
         self._process = self._start()
 
     def __enter__(self) -> Self:
@@ -29,7 +32,7 @@ class Lifeline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._groups:  # else something went wrong on the way out, and they are to be killed
+        if not self._held:  # else something went wrong on the way out, and they are to be killed
             self._tell(DONE)
         self._process.communicate()
 
@@ -37,22 +40,22 @@ class Lifeline:
     def pid(self) -> int:
         return self._process.pid
 
-    def hold(self, group: int) -> None:
-        """Kill this process group if this process dies."""
-        self._groups.add(group)
-        self._tell(b"+%d\n" % group)
+    def hold(self, child: int | str) -> None:
+        """Kill this if this process dies: a process group by its number, a container by its name."""
+        self._held.add(child)
+        self._tell(f"+{child}\n".encode())
 
-    def release(self, group: int) -> None:
-        """The group has ended; its number may soon be somebody else's."""
-        self._groups.discard(group)
-        self._tell(b"-%d\n" % group)
+    def release(self, child: int | str) -> None:
+        """It has ended; its number may soon be somebody else's."""
+        self._held.discard(child)
+        self._tell(f"-{child}\n".encode())
 
     def mend(self) -> None:
         """Start it again if somebody killed it."""
         if self._process.poll() is not None:
             self._process = self._start()
-            for group in self._groups:
-                self._tell(b"+%d\n" % group)
+            for child in self._held:
+                self._tell(f"+{child}\n".encode())
 
     def _start(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
@@ -76,18 +79,31 @@ class Lifeline:
             return  # killed; `mend` starts it again and repeats what it must know
 
 
-def watch(orders: IO[bytes]) -> set[int]:
-    """Follow the supervisor's orders until it ends; returns the groups to kill, none after a proper goodbye."""
-    groups: set[int] = set()
+def watch(orders: IO[bytes]) -> set[str]:
+    """Follow the supervisor's orders until it ends; returns whom to kill, nobody after a proper goodbye."""
+    held: set[str] = set()
     for line in orders:
         if line == DONE:
             return set()
-        group = int(line[1:])
+        child = line[1:].decode().rstrip()
         if line.startswith(b"+"):
-            groups.add(group)
+            held.add(child)
         else:
-            groups.discard(group)
-    return groups
+            held.discard(child)
+    return held
+
+
+def kill(held: set[str]) -> None:
+    """Kill process groups first, which takes no time, then containers. What is gone already is as good."""
+    groups = {child for child in held if child.isdecimal()}
+    for group in groups:
+        with suppress(ProcessLookupError):
+            os.killpg(int(group), signal.SIGKILL)
+    if containers := held - groups:
+        with suppress(DockerFailed):  # the next `up` removes them
+            daemon = Daemon.connect()
+            for name in containers:
+                daemon.remove(name)
 
 
 def main() -> int:
@@ -96,11 +112,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     sys.stdout.buffer.write(READY)
     sys.stdout.flush()
-    for group in watch(sys.stdin.buffer):
-        try:
-            os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            continue  # it went by itself
+    kill(watch(sys.stdin.buffer))
     return 0
 
 

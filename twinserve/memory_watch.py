@@ -73,7 +73,7 @@ class MemoryWatch:
 
     def __enter__(self) -> Self:
         self._path.unlink(missing_ok=True)
-        if can_measure():
+        if self._engines and can_measure():
             self._thread.start()
         return self
 

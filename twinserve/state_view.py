@@ -12,12 +12,14 @@ _MEGABYTE = 1_000_000
 
 def print_processes(processes: list[dict[str, Any]]) -> None:
     """The children of `twinserve up`."""
-    table = Table("process", "state", "pid", "uptime", "restarts", "last cause", box=None)
+    has_containers = any(child["container"] for child in processes)
+    where = ["container"] if has_containers else []
+    table = Table("process", "state", "pid", "uptime", "restarts", *where, "last cause", box=None)
     for child in processes:
         uptime = str(timedelta(seconds=int(time.time() - child["started_at"])))
-        table.add_row(
-            child["name"], child["state"], str(child["pid"]), uptime, str(child["restarts"]), child["last_cause"] or ""
-        )
+        row = [child["name"], child["state"], str(child["pid"]), uptime, str(child["restarts"])]
+        row += [child["container"] or ""] if has_containers else []
+        table.add_row(*row, child["last_cause"] or "")
     console = Console()
     console.print(table)
     console.print()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from twinserve.child import Child, ChildPlan
+from twinserve.child import Plan, Run
 from twinserve.child_life import (
     Life,
     Limits,
@@ -44,8 +44,8 @@ class StartError(Exception):
 class Supervised:
     """A child over all its runs."""
 
-    plan: ChildPlan
-    run: Child
+    plan: Plan
+    run: Run
     life: Life
     run_started_at: float  # Unix time
 
@@ -78,7 +78,7 @@ class Supervisor:
     def children(self) -> Sequence[Supervised]:
         return tuple(self._children)
 
-    def start(self, plan: ChildPlan) -> Supervised:
+    def start(self, plan: Plan) -> Supervised:
         """Start a child for the first time and return at once. Raises OSError."""
         child = Supervised(plan, self._run(plan), Life(State.STARTING, time.monotonic()), time.time())
         self._children.append(child)
@@ -143,12 +143,12 @@ class Supervisor:
                 child.run.ask_to_stop()
             for child in together:
                 child.run.stop(STOP_TIMEOUT_S)
-                self._lifeline.release(child.run.pid)
+                self._lifeline.release(_mortal(child.run))
         self._children.clear()
 
-    def _run(self, plan: ChildPlan) -> Child:
-        run = Child(plan)
-        self._lifeline.hold(run.pid)
+    def _run(self, plan: Plan) -> Run:
+        run = plan.start()
+        self._lifeline.hold(_mortal(run))
         return run
 
     def _try_to(self, what: str, action: Callable[[], None]) -> None:
@@ -201,7 +201,12 @@ class Supervisor:
 
     def _end(self, child: Supervised) -> None:
         child.run.kill()  # also what is left of its group
-        self._lifeline.release(child.run.pid)
+        self._lifeline.release(_mortal(child.run))
+
+
+def _mortal(run: Run) -> int | str:
+    """What dies with this process: a container, or a process group."""
+    return run.container or run.pid
 
 
 def _cause(child: Supervised) -> str:

@@ -1,34 +1,31 @@
 """`twinserve up`: publish the shipped versions, start both engines and the gateway, keep them until asked to stop."""
 
+import enum
 import fcntl
 import os
-import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 
 from contracts.addresses import LOOPBACK, Ports, variable
-from contracts.layout import TORCHSERVE_STORE
-from twinserve.child import ChildPlan
 from twinserve.child_life import Limits, State
 from twinserve.client import GatewayClient
+from twinserve.docker_daemon import Daemon
+from twinserve.engine_containers import container_plans, find_images, remove_leftovers
 from twinserve.gateway_word import ask_gateway
 from twinserve.lifeline import Lifeline
-from twinserve.log_file import LogFile
 from twinserve.memory_guard import limits_from
 from twinserve.memory_watch import MemoryWatch
 from twinserve.places import Places, read_token, short
-from twinserve.probes import accepts_tcp, answers_http, answers_http_at_all, is_free
+from twinserve.plans import ENGINES, GATEWAY, EnginePlans, gateway_plan, process_plans
+from twinserve.probes import is_free
 from twinserve.publishing import PublishError
 from twinserve.shipped import publish_shipped
 from twinserve.supervisor import StartError, Supervised, Supervisor
 from twinserve.up_state import ProcessState, UpState, write_state
 
-ENGINES = ("torchserve", "tfserving")
-GATEWAY = "gateway"
 WATCH_INTERVAL_S = 0.2
 INTERRUPTED = 130
 
@@ -39,16 +36,24 @@ class CannotStart(Exception):
     """The platform cannot run here and now; the message says what to do."""
 
 
-def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
+class EnginesIn(enum.StrEnum):
+    """What the engines run in; the gateway is a process either way."""
+
+    PROCESSES = "processes"
+    DOCKER = "docker"
+
+
+def run_up(places: Places, ports: Ports, engines_in: EnginesIn, timeout_s: float, say: Say) -> int:
     """Run the platform until SIGINT, SIGTERM or SIGHUP; returns the exit code.
 
-    Raises CannotStart, ValueError (a bad memory limit), OSError.
+    Raises CannotStart, ValueError (a bad limit), OSError.
     """
     memory_limits = limits_from(os.environ, ENGINES)
     stop_asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop_asked.set())
     with _only_one(places):
+        make_plans = _prepare_engines(engines_in, places, ports, say)
         _check_ports(ports)
         places.ensure_token()
         try:
@@ -63,10 +68,12 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
         try:
             with Lifeline() as lifeline, Supervisor(stop_asked, lifeline, say, Limits()) as supervisor:
                 gateway = GatewayClient(_url(ports), read_token(os.environ))
+                # Containers are bounded by Docker, and their processes belong to no group of ours to be measured.
+                measured = ENGINES if engines_in is EnginesIn.PROCESSES else ()
                 with MemoryWatch(
-                    supervisor, ENGINES, places.memory, lambda: ask_gateway(gateway), memory_limits, say
+                    supervisor, measured, places.memory, lambda: ask_gateway(gateway), memory_limits, say
                 ) as watch:
-                    code = _serve(supervisor, watch, places, ports, timeout_s, say)
+                    code = _serve(supervisor, watch, make_plans(), places, ports, timeout_s, say)
                 say("stopping")
         finally:
             places.state.unlink(missing_ok=True)
@@ -74,11 +81,34 @@ def run_up(places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
     return code
 
 
-def _serve(supervisor: Supervisor, watch: MemoryWatch, places: Places, ports: Ports, timeout_s: float, say: Say) -> int:
-    implementation = "tensorflow_model_server" if shutil.which("tensorflow_model_server") else "embedded"
-    for plan in make_plans(places, ports, implementation):
+def _prepare_engines(engines_in: EnginesIn, places: Places, ports: Ports, say: Say) -> Callable[[], EnginePlans]:
+    """See early that engines can be had, and clear away old ones; returns what makes the plans, once all is published.
+
+    Raises OSError.
+    """
+    if engines_in is EnginesIn.PROCESSES:
+        return lambda: process_plans(places, ports)
+    daemon = Daemon.connect()
+    images = find_images(daemon, os.environ)
+    for name in remove_leftovers(places, daemon):
+        say(f"{name} was left over from an earlier run: removed")
+    return lambda: container_plans(places, ports, daemon, images, os.environ)
+
+
+def _serve(
+    supervisor: Supervisor,
+    watch: MemoryWatch,
+    engines: EnginePlans,
+    places: Places,
+    ports: Ports,
+    timeout_s: float,
+    say: Say,
+) -> int:
+    implementation = engines.implementation
+    for plan in (engines.torchserve, engines.tfserving, gateway_plan(places, ports, engines)):
         child = supervisor.start(plan)
-        say(f"{child.name}: starting (pid {child.run.pid}, log {short(plan.log.path)})")
+        where = f"container {child.run.container}" if child.run.container else f"pid {child.run.pid}"
+        say(f"{child.name}: starting ({where}, log {short(plan.log.path)})")
     write_state(places.state, _state(supervisor, ports, implementation))
     try:
         is_ready = supervisor.wait_ready(timeout_s, lambda child, s: say(f"{child.name}: {_ready(child)} in {s:.1f} s"))
@@ -96,49 +126,6 @@ def _serve(supervisor: Supervisor, watch: MemoryWatch, places: Places, ports: Po
         if any(child.name == GATEWAY and child.life.state is State.GAVE_UP for child in supervisor.children):
             return 1
     return 0
-
-
-def make_plans(places: Places, ports: Ports, implementation: str) -> tuple[ChildPlan, ...]:
-    """The children: engines first, the gateway last."""
-    environment = ports.to_environment()
-    store = places.repository / TORCHSERVE_STORE
-    store.mkdir(exist_ok=True)
-    torchserve = ("workers.torch.launcher", "--run-dir", str(places.torchserve), "--model-store", str(store))
-    tfserving = ("workers.tf.launcher", "--run-dir", str(places.tfserving), "--implementation", implementation)
-    gateway_environment = {
-        **environment,
-        "TWINSERVE_REPOSITORY": str(places.repository),
-        "TWINSERVE_ADMIN_TOKEN_FILE": str(places.token_file),
-        "TWINSERVE_TORCHSERVE_KEY_FILE": str(places.torchserve / "key_file.json"),
-        "TWINSERVE_TFSERVING_IMPLEMENTATION": implementation,
-        "TWINSERVE_ENGINE_MEMORY_FILE": str(places.memory),
-    }
-    return (
-        ChildPlan(
-            "torchserve",
-            (sys.executable, "-m", *torchserve),
-            LogFile(places.logs / "torchserve.log"),
-            answers_http_at_all(ports.torchserve_inference),
-            accepts_tcp(ports.torchserve_inference),
-            environment,
-        ),
-        ChildPlan(
-            "tfserving",
-            (sys.executable, "-m", *tfserving),
-            LogFile(places.logs / "tfserving.log"),
-            answers_http_at_all(ports.tfserving_rest),
-            accepts_tcp(ports.tfserving_grpc),
-            environment,
-        ),
-        ChildPlan(
-            GATEWAY,
-            (sys.executable, "-m", "gateway"),
-            LogFile(places.logs / "gateway.log"),
-            answers_http_at_all(ports.http),
-            answers_http(ports.http, "/v2/health/ready"),
-            gateway_environment,
-        ),
-    )
 
 
 def _check_ports(ports: Ports) -> None:
@@ -173,6 +160,7 @@ def _state(supervisor: Supervisor, ports: Ports, implementation: str) -> UpState
             restarts=child.life.restarts,
             last_cause=child.life.last_cause,
             log=str(child.plan.log.path),
+            container=child.run.container,
         )
         for child in supervisor.children
     ]
@@ -193,6 +181,7 @@ def _welcome(ports: Ports, implementation: str) -> list[str]:
     return [
         "",
         f"  gateway      {url}   Open Inference Protocol under /v2, documentation at /docs, metrics at /metrics",
+        f"               grpc {LOOPBACK}:{ports.grpc}   the same protocol, and TensorFlow Serving's",
         f"  torchserve   http://{LOOPBACK}:{ports.torchserve_inference}   TorchServe",
         f"  tfserving    grpc {LOOPBACK}:{ports.tfserving_grpc}, {rest}   {implementation}",
         "",

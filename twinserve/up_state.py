@@ -10,7 +10,10 @@ from contracts.manifest import BadDocument, encode_document, read_document
 
 
 class ProcessState(msgspec.Struct, frozen=True):
-    """One child. `started_at` is Unix time, of the run with this pid; `restarts` counts runs after the first."""
+    """One child. `started_at` is Unix time, of the run with this pid; `restarts` counts runs after the first.
+
+    `container` is the name of the container it runs in, if it runs in one.
+    """
 
     name: str
     state: str
@@ -19,6 +22,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     restarts: int
     last_cause: str | None
     log: str
+    container: str | None = None
 
 
 class UpState(msgspec.Struct, frozen=True):

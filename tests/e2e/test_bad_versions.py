@@ -18,7 +18,7 @@ from tests import bad_versions
 from tests.platform_process import Platform, running_platform
 from tests.traffic import Tally, send_until
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "it spoils versions on the repository's own disk")]
 
 SOURCE = 2
 CANARY = ("--max-slowdown", "1e9", "--canary", "50,100", "--hold", "20s")

@@ -11,7 +11,7 @@ from tests.platform_process import Platform, running_platform
 from tests.traffic import send_until
 from workers.mnist import Split
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "it watches the memory of processes of this machine")]
 
 SEED = int(os.environ.get("TWINSERVE_FUZZ_SEED", "1"))
 REQUESTS = int(os.environ.get("TWINSERVE_FUZZ_REQUESTS", "3000"))

@@ -16,7 +16,10 @@ from tests.platform_process import Platform, running_platform, wait_until
 from tests.traffic import infer_binary
 from workers.mnist import Split
 
-pytestmark = pytest.mark.engines
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.only_on("up", "training and publishing are the same there, the second model is published in both"),
+]
 
 ENGINES = ("torchserve", "tfserving")
 # A sixth of an epoch is enough to learn the digits well.

@@ -13,7 +13,7 @@ from tests.platform_process import Platform, running_platform, wait_until
 from tests.traffic import Tally, send_until
 from workers.mnist import Split
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "containers have memory limits instead of the guard")]
 
 OTHER = {"torchserve": "tfserving", "tfserving": "torchserve"}
 LIMIT_MB = 50

@@ -13,7 +13,7 @@ import pytest
 
 from tests.platform_process import free_ports, running_platform, wait_until
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "it is about the command `up`")]
 
 
 def path_without_java(folder: Path) -> str:
@@ -38,6 +38,7 @@ def test_starts_without_java_and_without_publishing_twice(tmp_path: Path, reposi
         assert platform.lines[0].startswith("repository: versions 1, 2 are published in")
         print(f"ready in {platform.started_in_s:.1f} s, nothing to publish")
         assert any("gateway      http://127.0.0.1:" in line for line in platform.lines)
+        assert any(f"grpc 127.0.0.1:{platform.ports.grpc}" in line for line in platform.lines)
 
         twice = platform.run("up")
         assert twice.returncode == 1

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from contracts.addresses import Ports
+from twinserve import engine_containers
 from workers.tf import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,13 @@ def test_the_official_image_gets_the_flags_of_our_launcher(services: dict[str, d
     assert started.split() == launcher.command(launcher.OFFICIAL, Ports(), config)
 
 
+def test_the_official_image_starts_alike_in_both_ways(services: dict[str, dict[str, Any]]) -> None:
+    """By the compose file, and by `twinserve up --engines-in docker`."""
+    service = services["tfserving"]
+    assert [*service["entrypoint"], *service["command"]] == list(engine_containers.official_command())
+    assert service["image"] == f"${{TWINSERVE_TFSERVING_IMAGE:-{engine_containers.OFFICIAL_IMAGE}}}"
+
+
 def test_the_embedded_engine_starts_as_its_image_does() -> None:
     service = read("docker-compose.embedded.yml")["services"]["tfserving"]
     found = re.search(r"^CMD (\[.*\])", DOCKERFILES["tfserving"].read_text(), re.MULTILINE)
@@ -56,6 +64,7 @@ def test_only_the_gateway_reaches_the_engines(services: dict[str, dict[str, Any]
     assert services["tools"]["network_mode"] == "none"
     assert services["gateway"]["ports"] == [
         "${TWINSERVE_PUBLISH_ADDRESS:-127.0.0.1}:${TWINSERVE_HTTP_PORT:-8000}:8000",
+        "${TWINSERVE_PUBLISH_ADDRESS:-127.0.0.1}:${TWINSERVE_GRPC_PORT:-8001}:8001",
     ]
 
 

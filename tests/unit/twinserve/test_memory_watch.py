@@ -22,11 +22,11 @@ from twinserve.supervisor import Supervised, Supervisor
 pytestmark = pytest.mark.skipif(not can_measure(), reason="measured from Linux's /proc")
 
 ENGINES = ("grows", "stays")
-HOLDS = "import signal; held = b'x' * ({megabytes} * 1_000_000); signal.pause()"
-GROWS_ONCE = (
+# They are ready once they hold what they are to hold: no measurement finds them half grown.
+HOLDS = (
     "import pathlib, signal\n"
     "marker = pathlib.Path({marker!r})\n"
-    "held = b'x' * (1_000_000 if marker.exists() else 200_000_000)\n"
+    "held = b'x' * ({again} if marker.exists() else {at_first})\n"
     "marker.touch()\n"
     "signal.pause()"
 )
@@ -35,7 +35,7 @@ BOTH_SERVE = GatewayWord(frozenset(ENGINES), is_loading=False)
 
 @pytest.fixture(autouse=True)
 def _measured_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children as small as these take longer to wait for than to measure."""
+    """Without the pauses that keep measuring cheap: it is small children that are measured, for a second."""
     monkeypatch.setattr("twinserve.memory_watch.LARGEST_SHARE", 1.0)
 
 
@@ -65,14 +65,12 @@ def watched(folder: Path, word: GatewayWord | None, path: Path | None = None) ->
     said: list[str] = []
     limits = GuardLimits({"grows": 100 * MEGABYTE, "stays": 0}, interval_s=0.02, settled_s=0)
     path = path or folder / "memory.json"
-    programs = {
-        "grows": GROWS_ONCE.format(marker=str(folder / "marker")),
-        "stays": HOLDS.format(megabytes=300),
-    }
+    holds = {"grows": (200 * MEGABYTE, MEGABYTE), "stays": (300 * MEGABYTE, 300 * MEGABYTE)}
     with Lifeline() as lifeline, Supervisor(threading.Event(), lifeline, said.append, Limits()) as supervisor:
-        for name, program in programs.items():
-            command = (sys.executable, "-c", program)
-            supervisor.start(ChildPlan(name, command, LogFile(folder / f"{name}.log"), lambda: True, lambda: True))
+        for name, (at_first, again) in holds.items():
+            marker = folder / f"{name}.grown"
+            command = (sys.executable, "-c", HOLDS.format(marker=str(marker), at_first=at_first, again=again))
+            supervisor.start(ChildPlan(name, command, LogFile(folder / f"{name}.log"), lambda: True, marker.exists))
         supervisor.wait_ready(30, lambda *_: None)
         with MemoryWatch(supervisor, ENGINES, path, lambda: word, limits, said.append) as watch:
             yield Watched(folder, supervisor, watch, said)

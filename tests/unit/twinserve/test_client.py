@@ -1,0 +1,88 @@
+"""The Python client, both of its kinds, against a gateway over fake engines."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.ports import free_port
+from tests.unit.gateway.listening import Listening, listening_gateway
+from twinserve.client import AsyncGatewayClient, CallError, GatewayClient, Unanswered, Wishes
+
+ROWS = np.array([[1, 2], [3, 4]], np.float32)
+EVERYTHING = Wishes(version=1, engine="tfserving", outputs=("sum",), timeout_s=0.9, request_id="mine")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
+    with listening_gateway(tmp_path_factory.mktemp("client")) as listening:
+        yield listening
+
+
+@pytest.fixture
+def url(gateway: Listening) -> str:
+    return f"http://127.0.0.1:{gateway.port}/"
+
+
+def test_inference(url: str) -> None:
+    with GatewayClient(url) as client:
+        answer = client.infer("adder", {"a": ROWS}, EVERYTHING)
+        np.testing.assert_array_equal(answer.outputs["sum"], ROWS * 2)
+        said = (answer.model, answer.version, answer.engine, answer.request_id)
+        assert said == ("adder", 1, "tfserving", "mine")
+        assert client.infer("adder", {"a": ROWS}).outputs["sum"].shape == (2, 2)
+        assert client.is_ready()
+        assert client.metadata("adder", 1)["name"] == "adder"
+    assert GatewayClient(url).metadata("adder")["versions"] == ["1"], "without a kept connection, too"
+
+
+async def test_inference_in_an_event_loop(url: str) -> None:
+    async with AsyncGatewayClient(url, token="t") as client:
+        answer = await client.infer("adder", {"a": ROWS}, EVERYTHING)
+        np.testing.assert_array_equal(answer.outputs["sum"], ROWS * 2)
+        assert (answer.version, answer.engine, answer.request_id) == (1, "tfserving", "mine")
+        assert await client.is_ready()
+        assert (await client.metadata("adder"))["platform"] == "twinserve"
+        assert (await client.state())["ready"] is True
+        assert (await client.model_state("adder"))["live"] == 1
+        with pytest.raises(CallError, match="409"):
+            await client.roll_back("adder", {})
+        with pytest.raises(CallError, match="the model takes no pictures"):
+            await client.classify("adder", [Path(__file__)], "torchserve", "no")
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "wishes", "status", "said"),
+    [
+        ("nobody", {"a": ROWS}, {}, 404, "404: unknown model 'nobody'"),
+        ("adder", {"a": ROWS}, {"version": 7}, 404, "unknown version 7"),
+        ("adder", {"b": ROWS}, {}, 400, "unexpected input 'b'"),
+        ("adder", {"a": ROWS}, {"engine": "onnx"}, 400, "unknown engine 'onnx'"),
+        ("adder", {"a": ROWS}, {"timeout_s": 1e-6}, 504, "504"),
+        ("adder", {"a": np.array([["x", "y"]])}, {}, None, "expected tensors of BOOL, .*; 'a' is <U1"),
+    ],
+)
+def test_refusals(url: str, model: str, inputs: Any, wishes: Any, status: int | None, said: str) -> None:
+    with pytest.raises(CallError, match=said) as refused:
+        GatewayClient(url).infer(model, inputs, Wishes(**wishes))
+    assert refused.value.status == status
+
+
+def test_operators_need_a_token(url: str) -> None:
+    with pytest.raises(CallError, match="needs the operators' token"):
+        GatewayClient(url).state()
+    assert GatewayClient(url, token="t").state()["ready"] is True
+    with pytest.raises(CallError, match="401") as refused:
+        GatewayClient(url, token="wrong").state()
+    assert refused.value.status == 401
+
+
+async def test_nobody_there() -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unanswered, match="nothing answers at"):
+        GatewayClient(nowhere).is_ready()
+    async with AsyncGatewayClient(nowhere) as client:
+        with pytest.raises(Unanswered, match="nothing answers at"):
+            await client.is_ready()
