@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     batch_in_flight: PositiveInt = 2
     batch_rows: PositiveInt = 64
     queue_rows: PositiveInt = 8192
+    """Rows that may wait for one version on one engine; a request of more rows is refused with 413."""
 
     def read_admin_token(self) -> str | None:
         """The operators' token, or None when none is set: then /admin answers nobody. Raises OSError."""

@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from gateway.core.batch_plan import BatchLimits, Candidate, plan_batch, plan_parts
-from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError, TooLarge
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Events
 from gateway.core.tensors import Signature, Tensor
@@ -78,9 +78,11 @@ class Batcher:
     async def submit(self, inputs: Mapping[str, Tensor], rows: int, deadline: float) -> Served:
         """Answer `rows` rows of checked inputs.
 
-        Raises Overloaded, DeadlineExceeded, EngineUnreachable, EngineFailed, EngineRejected.
+        Raises TooLarge, Overloaded, DeadlineExceeded, EngineUnreachable, EngineFailed, EngineRejected.
         """
         loop = asyncio.get_running_loop()
+        if rows > self._limits.queue_rows:
+            raise TooLarge(f"expected at most {self._limits.queue_rows} rows in one request, got {rows}: send several")
         if self._queued_rows + rows > self._limits.queue_rows and self._queue:
             raise Overloaded(
                 f"the queue of {self._model} version {self._version} on {self._engine.name} is full: "

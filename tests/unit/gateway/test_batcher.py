@@ -8,13 +8,14 @@ import pytest
 
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.batcher import Batcher, Served
-from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, Overloaded
+from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, Overloaded, TooLarge
 from gateway.core.messages import EngineBatch
 from gateway.core.tensors import Signature, Tensor, TensorSpec
 from gateway.engines.fake import FakeEngine
 from tests.unit.gateway.adder import ADDER, LedgerEvents, add, numbers
 
 LIMITS = BatchLimits(in_flight=1, batch_rows=8, queue_rows=10)
+ROOMY = BatchLimits(in_flight=1, batch_rows=8, queue_rows=64)
 
 
 def make(engine: FakeEngine, events: LedgerEvents, limits: BatchLimits = LIMITS) -> Batcher:
@@ -191,7 +192,7 @@ def rows_of(engine: FakeEngine) -> list[int]:
 
 async def test_a_request_over_the_row_limit_is_sent_in_parts_and_answered_whole(events: LedgerEvents) -> None:
     engine = FakeEngine("torchserve", add)
-    batcher = make(engine, events)
+    batcher = make(engine, events, ROOMY)
     numbered = {name: np.arange(42, dtype=np.float32).reshape(21, 2) for name in ("a", "b")}
     served = await batcher.submit(numbered, 21, asyncio.get_running_loop().time() + 30)
     np.testing.assert_array_equal(served.outputs["sum"], numbered["a"] * 2)
@@ -200,9 +201,17 @@ async def test_a_request_over_the_row_limit_is_sent_in_parts_and_answered_whole(
     events.assert_balanced()
 
 
-async def test_the_last_part_takes_others_along(events: LedgerEvents) -> None:
+async def test_a_request_of_more_rows_than_may_ever_wait_is_refused(events: LedgerEvents) -> None:
     engine = FakeEngine("torchserve", add)
     batcher = make(engine, events)
+    with pytest.raises(TooLarge, match="at most 10 rows in one request, got 11"):
+        await submit(batcher, 1, 11)
+    assert not engine.batches
+
+
+async def test_the_last_part_takes_others_along(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events, ROOMY)
     engine.gate.clear()
     large, small = submit(batcher, 1, 10), submit(batcher, 2, 1)
     await asked(engine)
@@ -221,7 +230,7 @@ async def test_one_part_that_fails_fails_the_request_and_spares_the_engine_the_r
         return add(batch)
 
     engine = FakeEngine("torchserve", refuse_nines)
-    batcher = make(engine, events)
+    batcher = make(engine, events, ROOMY)
     numbered = {name: np.arange(40, dtype=np.float32)[:, None].repeat(2, 1) for name in ("a", "b")}
     with pytest.raises(EngineRejected, match="no nines"):
         await batcher.submit(numbered, 40, asyncio.get_running_loop().time() + 30)
@@ -234,7 +243,7 @@ async def test_one_part_that_fails_fails_the_request_and_spares_the_engine_the_r
 
 async def test_a_large_request_that_expires_or_is_cancelled_leaves_nothing_behind(events: LedgerEvents) -> None:
     engine = FakeEngine("torchserve", add)
-    batcher = make(engine, events)
+    batcher = make(engine, events, ROOMY)
     engine.gate.clear()
     late, gone = submit(batcher, 1, 20, timeout_s=0.05), submit(batcher, 1, 20)
     await asked(engine)
@@ -250,6 +259,6 @@ async def test_a_large_request_that_expires_or_is_cancelled_leaves_nothing_behin
 async def test_what_cannot_be_joined_is_not_parted(events: LedgerEvents) -> None:
     ragged = Signature(ADDER.inputs, (TensorSpec("sum", "FP32", (-1, -1)),))
     engine = FakeEngine("torchserve", add)
-    batcher = Batcher(engine, "adder", 1, ragged, LIMITS, events)
+    batcher = Batcher(engine, "adder", 1, ragged, ROOMY, events)
     assert len((await submit(batcher, 1, 20)).outputs["sum"]) == 20
     assert rows_of(engine) == [20]
