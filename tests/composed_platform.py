@@ -29,18 +29,16 @@ from tests.served_platform import ServedPlatform
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("docker-compose.yml", "docker-compose.embedded.yml")
 SERVICES = ("tools", "torchserve", "tfserving", "gateway")
-TAG = "compose-test"
 START_TIMEOUT_S = 280
 READY_TIMEOUT_S = 120
 COMMAND_TIMEOUT_S = 120
 TOKEN_FILE = "/var/lib/twinserve/operator/admin-token"
 
+# The same for every run of this checkout, so that a run clears away what a killed one left, and no other checkout's.
+TAG = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+PROJECT = f"twinserve-{TAG}"
+
 Completed = subprocess.CompletedProcess[str]
-
-
-def project_name() -> str:
-    """The same for every run of this checkout, so that a run clears away what a killed one left."""
-    return f"twinserve-test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 
 
 def compose_command() -> list[str] | None:
@@ -64,7 +62,7 @@ class Compose:
 
     command: Sequence[str]
     settings: dict[str, str] = field(default_factory=dict)
-    project: str = field(default_factory=project_name)
+    project: str = PROJECT
 
     def __call__(self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Completed:
         """Run it; whoever calls looks at the exit code."""
@@ -135,11 +133,10 @@ class ComposedPlatform(ServedPlatform):
         """See ServedPlatform."""
         environment = {
             **os.environ,
-            "TWINSERVE_URL": self.url,
             "TWINSERVE_ADMIN_TOKEN": self.token,
             "TWINSERVE_HOME": str(self.home),  # no `up` runs from there
         }
-        command = [sys.executable, "-m", "twinserve", *arguments]
+        command = [sys.executable, "-m", "twinserve", *arguments, "--url", self.url]
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
         )

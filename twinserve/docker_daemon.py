@@ -91,13 +91,12 @@ class Daemon:
 
     @classmethod
     def connect(cls) -> "Daemon":
-        """The daemon that the environment names, as for the `docker` command. Raises DockerFailed, saying what to do."""
+        """The daemon that the environment names, as for the `docker` command. Raises DockerFailed."""
         try:
             import docker
         except ModuleNotFoundError as error:
-            raise DockerFailed(
-                "engines in containers need the docker package: pip install 'twinserve[docker]'"
-            ) from error
+            needed = "engines in containers need the package docker: pip install -c constraints.txt -e '.[docker]'"
+            raise DockerFailed(needed) from error
         try:
             client = docker.from_env(timeout=TIMEOUT_S)
             client.ping()

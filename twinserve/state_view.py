@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 _MEGABYTE = 1_000_000
 
@@ -13,7 +13,7 @@ _MEGABYTE = 1_000_000
 def print_processes(processes: list[dict[str, Any]]) -> None:
     """The children of `twinserve up`."""
     has_containers = any(child["container"] for child in processes)
-    where = ["container"] if has_containers else []
+    where = [Column("container", overflow="fold")] if has_containers else []
     table = Table("process", "state", "pid", "uptime", "restarts", *where, "last cause", box=None)
     for child in processes:
         uptime = str(timedelta(seconds=int(time.time() - child["started_at"])))

@@ -115,6 +115,12 @@ def test_the_lifeline_removes_containers(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [container.name for container in client.present] == ["twinserve-b"]
 
 
+def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(DockerFailed, match=r"need the package docker: pip install .*\[docker\]"):
+        Daemon.connect()
+
+
 def test_without_a_daemon_up_says_so(tmp_path: Path) -> None:
     """The real SDK, and nobody at the address."""
     environment = {

@@ -1,6 +1,10 @@
-"""Engines of the composed platform, stopped and frozen by an operator under load; crashes are in test_failover."""
+"""What operators do to the composed platform: its commands from the host, engines stopped and frozen under load.
+
+Crashes are in test_failover, swaps under load in test_hot_swap.
+"""
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -19,6 +23,20 @@ pytestmark = [
 ENGINES = ("torchserve", "tfserving")
 BACK_S = 60
 DEADLINE_S = 1.0
+
+
+def test_commands_from_the_host(platform: ComposedPlatform) -> None:
+    """By --url and the token alone."""
+    for command in (("promote", "mnist", "1"), ("rollback", "mnist")):
+        done = platform.run(*command)
+        assert done.returncode == 0, done.stderr
+    routed = platform.run("route", "mnist", "--weights", "torchserve=100,tfserving=0")
+    assert routed.returncode == 0, routed.stderr
+    answers = [platform.run("predict", "docs/digits/7.png", "--json").stdout for _ in range(3)]
+    assert {json.loads(answer)["engine"] for answer in answers} == {"torchserve"}
+    assert platform.run("route", "mnist", "--weights", "torchserve=50,tfserving=50").returncode == 0
+    [model] = json.loads(platform.run("status", "--json").stdout)["models"]
+    assert (model["live"], model["routing"]) == (2, {"torchserve": 50.0, "tfserving": 50.0})
 
 
 @pytest.mark.parametrize("killed", ENGINES)
