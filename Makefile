@@ -16,9 +16,9 @@ RUN_STAMP := $(VENV)/installed-run
 DEV_STAMP := $(VENV)/installed-dev
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "twinserve needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "twinserve needs Python 3.11, 3.12 or 3.13, as TensorFlow does: make PYTHON=python3.12"; exit 1; }
 	@echo "making $(VENV)"
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv package is missing: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv package is missing: apt install python3-venv"; exit 1; }
 
 $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing 1/3: the gateway and the command line"

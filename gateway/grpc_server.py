@@ -40,6 +40,10 @@ class GrpcServer:
             ("grpc.max_receive_message_length", self._message_bytes),
             ("grpc.max_send_message_length", self._message_bytes),
             ("grpc.so_reuseport", int(self._port.is_shared)),
+            # A peer that vanished without a word must not keep its calls for ever.
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.max_concurrent_streams", MOST_CALLS // 4),
         )
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
         server.add_generic_rpc_handlers(tuple(self._services(self._draining)))

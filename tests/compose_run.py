@@ -138,7 +138,7 @@ def run_suite(arguments: Sequence[str]) -> int:
         try:
             process.wait(END_TIMEOUT_S)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # and a platform that a test has started
         return code
 
 

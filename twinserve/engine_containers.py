@@ -6,6 +6,7 @@ that the gateway can read TorchServe's tokens (mode 0600), and what they write c
 
 import hashlib
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ class EngineImages:
     @property
     def is_embedded(self) -> bool:
         """Whether ours stands in for TensorFlow Serving."""
-        return self.tfserving.partition(":")[0] == OUR_TF_IMAGE
+        return re.split("[:@]", self.tfserving.rpartition("/")[2])[0] == OUR_TF_IMAGE
 
 
 def find_images(daemon: Daemon, environment: Mapping[str, str]) -> EngineImages:

@@ -100,10 +100,11 @@ def kill(held: set[str]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(int(group), signal.SIGKILL)
     if containers := held - groups:
-        with suppress(DockerFailed):  # the next `up` removes them
+        with suppress(DockerFailed):  # the next `up` removes what is left
             daemon = Daemon.connect()
             for name in containers:
-                daemon.remove(name)
+                with suppress(DockerFailed):
+                    daemon.remove(name)
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ _POST = re.compile(_MODEL + r":(?P<verb>classify|regress|predict)", re.IGNORECAS
 _NAMELESS = re.compile(r"/v1/models", re.IGNORECASE)
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _INT64 = 2**63
+_MOST_DIGITS = 19
 
 
 class Verb(Enum):
@@ -69,11 +70,12 @@ def malformed(method: str, target: str) -> Refusal:
 
 def _route(verb: Verb, match: re.Match[str]) -> Route:
     version, label = match["version"], match["label"]
-    if version is not None and int(version) >= _INT64:
+    # Python refuses to convert more than some thousand digits.
+    if version is not None and (len(version.lstrip("0")) > _MOST_DIGITS or int(version.lstrip("0") or 0) >= _INT64):
         raise invalid(f"Failed to convert version: {version} to numeric.")
     return Route(
         verb,
         unquote(match["model"]),
-        version=None if version is None else int(version),
+        version=None if version is None else int(version.lstrip("0") or 0),
         label=None if label is None else unquote(label),
     )

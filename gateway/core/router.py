@@ -93,6 +93,11 @@ class Router:
         """Since when (event loop's clock) no engine can answer for this version; None while one can."""
         return self._empty_since.get((model, version))
 
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next change of the table; to be taken before the table is looked at."""
+        return self._changed
+
     async def wait_changed(self) -> None:
         """Return at the next change of the table."""
         await self._changed.wait()

@@ -161,6 +161,8 @@ class Conversation:
             route = self._router.version(call.model, call.version, call.route_key, forced)
             question = await self._decode(decode, route)
             engine = _choose_engine(call.engine, question.engine)
+            if engine is not None:
+                self._router.check_engine(engine)
             if engine != forced:
                 forced = engine
                 if self._router.version(call.model, call.version, call.route_key, forced) is not route:

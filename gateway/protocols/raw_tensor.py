@@ -3,6 +3,7 @@
 Raw bytes are little-endian and row-major (the protocol's "raw_input_contents", Triton's binary tensor extension).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from gateway.core.tensors import DTYPES, Tensor, TensorSpec, count_elements
 
 MAX_RANK = 64  # numpy's
 MAX_DIMENSION = 2**31 - 1
+_ADDRESSABLE_BYTES = 2**63
 
 
 def check_announced(name: str, datatype: str, shape: Sequence[int], spec: TensorSpec) -> None:
@@ -22,6 +24,9 @@ def check_announced(name: str, datatype: str, shape: Sequence[int], spec: Tensor
         raise InvalidRequest(
             f"input {name!r}: expected at most {MAX_RANK} sizes of 0 to {MAX_DIMENSION}, got shape {str(shape)[:80]}"
         )
+    # numpy refuses a tensor without elements, too, when its other sizes would take more than can be addressed.
+    if math.prod(filter(None, shape)) * DTYPES[datatype].itemsize >= _ADDRESSABLE_BYTES:
+        raise InvalidRequest(f"input {name!r}: shape {str(list(shape))[:80]} is too large")
     spec.check(datatype, tuple(shape))
 
 

@@ -35,6 +35,7 @@ FIELDS = ("data", "body", "image")
 
 _BEST = 5
 _BLOB_HEADER_BYTES = 8
+_LARGEST_HEADER_BYTES = 64 * 1024
 
 # The exceptions by which TorchServe's frontend tells of these; of the rest as a bad request, or an error of its own.
 _TYPES: Mapping[type[ServingError], str] = {
@@ -62,10 +63,10 @@ class PredictionCodec:
         files = await split_files(body, request, FIELDS)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if len(files) == 1:
+            if content_type != JSON and is_blob(files[0]):  # its first byte may be a bracket by chance
+                return Question(decode_blob(files[0]), encode_blob, may_be_empty=True)
             if content_type == JSON or files[0].lstrip()[:1] in (b"{", b"["):
                 return Question(decode_json(files[0], route.signature), encode_json)
-            if is_blob(files[0]):
-                return Question(decode_blob(files[0]), encode_blob, may_be_empty=True)
         if route.image is None:
             raise InvalidRequest("expected a safetensors blob or JSON, got neither")
         inputs, recipe = await self.pictures.decode(files, "auto", route)
@@ -90,11 +91,19 @@ def encode_error(code: int, kind: str, message: str) -> bytes:
 
 def is_blob(body: bytes) -> bool:
     """Whether a body begins as safetensors do: the header's length in eight bytes, then its JSON."""
-    return len(body) > _BLOB_HEADER_BYTES and body[_BLOB_HEADER_BYTES : _BLOB_HEADER_BYTES + 1] == b"{"
+    if body[_BLOB_HEADER_BYTES : _BLOB_HEADER_BYTES + 1] != b"{":
+        return False
+    header = int.from_bytes(body[:_BLOB_HEADER_BYTES], "little")
+    return header <= len(body) - _BLOB_HEADER_BYTES or body.lstrip()[:1] not in (b"{", b"[")
 
 
 def decode_blob(body: bytes) -> dict[str, Tensor]:
     """The tensors of a safetensors blob by name. Raises InvalidRequest."""
+    header = int.from_bytes(body[:_BLOB_HEADER_BYTES], "little")
+    if (
+        _LARGEST_HEADER_BYTES < header <= len(body)
+    ):  # a list of many tensors takes seconds to read, and no model has so many
+        raise InvalidRequest(f"expected a safetensors header of at most {_LARGEST_HEADER_BYTES} bytes, got {header}")
     try:
         return blobs.load(body)
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -119,6 +128,8 @@ def decode_json(body: bytes, signature: Signature) -> dict[str, Tensor]:
             raise InvalidRequest(f"expected an object with {names}, got a list, which is for one input")
         given = {signature.inputs[0].name: body.strip()}
     else:
+        for name in document:
+            signature.input(name)  # a stranger is refused before anything else is looked at
         refuse_duplicate_keys(body, dict.fromkeys(document, 1))
         given = {name: bytes(raw) for name, raw in document.items()}
     specs = {name: signature.input(name) for name in given}

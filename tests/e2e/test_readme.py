@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.platform_process import Platform
+from tests.served_platform import ServedPlatform
 
-pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "it asks the gRPC port of this machine")]
+pytestmark = pytest.mark.engines
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text()
@@ -19,9 +19,10 @@ COMMANDS = [
 ]
 
 
-def here(text: str, platform: Platform) -> str:
+def here(text: str, platform: ServedPlatform) -> str:
     """The text with this platform's ports in place of the defaults."""
-    return text.replace(":8000", f":{platform.ports.http}").replace(":8001", f":{platform.ports.grpc}")
+    http, grpc = (address.rpartition(":")[2] for address in (platform.url, platform.grpc_address))
+    return text.replace(":8000", f":{http}").replace(":8001", f":{grpc}")
 
 
 def test_the_page_shows_every_client() -> None:
@@ -31,7 +32,7 @@ def test_the_page_shows_every_client() -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: re.findall(r"import (\S+)", program)[-1])
-def test_a_program(platform: Platform, program: str) -> None:
+def test_a_program(platform: ServedPlatform, program: str) -> None:
     command = [sys.executable, "-c", here(program, platform)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -39,7 +40,7 @@ def test_a_program(platform: Platform, program: str) -> None:
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("curl")])
-def test_a_command(platform: Platform, line: str) -> None:
+def test_a_command(platform: ServedPlatform, line: str) -> None:
     command = here(line, platform).replace("curl ", "curl --silent --fail-with-body ", 1)
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout

@@ -76,7 +76,11 @@ def serve(listener: socket.socket) -> None:
 
 
 def _admit(server: _Server, selector: selectors.BaseSelector) -> None:
-    connection, _ = server.listener.accept()
+    try:
+        connection, _ = server.listener.accept()
+    except OSError as error:  # no descriptor left
+        sys.stderr.write(f"a worker cannot be started: {error}\n")
+        return
     try:
         connection.settimeout(_PATIENCE_S)
         order, streams = receive_order(connection)
@@ -85,7 +89,14 @@ def _admit(server: _Server, selector: selectors.BaseSelector) -> None:
         connection.close()
         return
     server_id = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:  # no memory or process left: this worker fails, and those that run go on
+        sys.stderr.write(f"a worker cannot be started: {error}\n")
+        for stream in streams:
+            os.close(stream)
+        connection.close()
+        return
     if pid == 0:
         selector.close()
         _become_worker(server, connection, order, streams, server_id)

@@ -149,6 +149,16 @@ def worker_folder(run_dir: Path) -> Path:
     return short
 
 
+def usable_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The processors this process may run on, or fewer where a container's quota says so (Linux cgroup v2, cpu.max)."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = quota_file.read_text("ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
+
+
 def threads(cores: int) -> dict[str, str]:
     """How many threads one forward pass takes, unless OMP_NUM_THREADS is set already: a quarter of the cores.
 
@@ -172,7 +182,7 @@ def jvm_environment(environment: Mapping[str, str], run_dir: Path, temporary: Pa
         "LOG_LOCATION": str(run_dir / "logs"),
         "METRICS_LOCATION": str(run_dir / "logs"),
     }
-    return threads(len(os.sched_getaffinity(0))) | kept | ALLOCATOR | places
+    return threads(usable_cores()) | kept | ALLOCATOR | places
 
 
 def path_with_kill(path: str, run_dir: Path) -> str:

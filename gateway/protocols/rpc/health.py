@@ -58,10 +58,11 @@ class Health:
         ended = asyncio.ensure_future(draining.wait())
         try:
             while not draining.is_set():
+                change = self._router.changed  # before looking: what changes while we write must not be missed
                 if (status := self._status) != told:
                     told = status
                     await context.write(_Status(status=status).SerializeToString())
-                changed = asyncio.ensure_future(self._router.wait_changed())
+                changed = asyncio.ensure_future(change.wait())
                 try:
                     await asyncio.wait((changed, ended), return_when=asyncio.FIRST_COMPLETED)
                 finally:

@@ -80,3 +80,13 @@ def test_only_v1_is_the_api() -> None:
     assert is_api("/v1/\n")
     assert not is_api("/v1")
     assert not is_api("/v2/models/m")
+
+
+@pytest.mark.parametrize("digits", ["9" * 19, "9" * 20, "1" * 5000])
+def test_a_version_of_too_many_digits_is_refused(digits: str) -> None:
+    with pytest.raises(Refusal, match=f"Failed to convert version: {digits[:40]}"):
+        parse_route("GET", f"/v1/models/m/versions/{digits}")
+
+
+def test_leading_zeros_do_not_count() -> None:
+    assert parse_route("GET", f"/v1/models/m/versions/{'0' * 5000}7") == Route(STATUS, "m", version=7)

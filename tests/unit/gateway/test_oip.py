@@ -147,7 +147,7 @@ def test_parameters_name_engine_and_deadline() -> None:
         (body(datatype="BYTES", data=["a"] * 4), "expected a datatype of BOOL, UINT8"),
         (body(shape=[-1, 2], data=[1]), "expected at most 64 sizes of 0 to 2147483647"),
         (body(shape=[10**12, 10**12], data=[1]), "expected at most 64 sizes"),
-        (body(shape=[2**31 - 1] * 40, data=[1]), "elements for shape"),
+        (body(shape=[2**31 - 1] * 40, data=[1]), "is too large"),
         (body(shape=[1] * 65, data=[1]), "expected at most 64 sizes"),
         (b'{"inputs": [], "parameters": {"timeout": 0}}', "expected microseconds above 0, got 0"),
         (b'{"inputs": [], "parameters": {"timeout": ' + b"9" * 400 + b"}}", "expected microseconds above 0, got 999"),

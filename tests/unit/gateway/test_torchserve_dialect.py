@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from safetensors import numpy as blobs
 
+from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.published import ImageRecipe
-from gateway.protocols.torchserve import encode_labels
+from gateway.protocols.torchserve import decode_blob, encode_labels
 from tests.unit.gateway.served import BODY_LIMIT, Served, serving
 from tests.unit.gateway.test_pictures import ring, saved
 
@@ -121,3 +122,31 @@ def test_no_engine_and_ping(served: Served) -> None:
     assert (response.status_code, response.json()["type"]) == (503, "ServiceUnavailableException")
     unhealthy = served.client.get("/ping")
     assert (unhealthy.status_code, unhealthy.json()) == (500, {"status": "Unhealthy"})
+
+
+def test_inputs_of_no_rows_do_not_make_an_unknown_engine_known(shared: Served) -> None:
+    empty = blobs.save({"a": ROWS[:0]})
+    response = shared.client.post("/predictions/adder", content=empty, headers={"X-Engine": "evil"})
+    assert response.status_code == 400
+    assert "unknown engine 'evil'" in response.json()["message"]
+    assert 'engine="evil"' not in shared.client.get("/metrics").text
+
+
+def test_a_blob_whose_header_begins_like_json_is_a_blob(shared: Served) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}'.ljust(ord("{"))
+    body = len(header).to_bytes(8, "little") + header + ROWS[:1].tobytes()
+    assert body.startswith(b"{")
+    response = shared.client.post("/predictions/adder", content=body)
+    np.testing.assert_array_equal(blobs.load(response.content)["sum"], ROWS[:1] * 2)
+
+
+def test_a_header_of_very_many_tensors_is_refused_before_it_is_read() -> None:
+    body = blobs.save({f"tensor{index}": ROWS[:0] for index in range(1200)})
+    with pytest.raises(InvalidRequest, match="at most 65536 bytes"):
+        decode_blob(body)
+
+
+def test_many_unknown_names_are_refused_by_the_first(shared: Served) -> None:
+    response = shared.client.post("/predictions/adder", json={f"{index:06}": 1 for index in range(300)})
+    assert response.status_code == 400
+    assert "000000" in response.json()["message"]

@@ -165,3 +165,12 @@ def test_the_operator_may_set_the_threads_and_the_engine_never_sees_the_token(tm
     environment = launcher.jvm_environment(given, tmp_path, tmp_path)
     assert environment["OMP_NUM_THREADS"] == "3"
     assert not {"TWINSERVE_ADMIN_TOKEN", "TS_LOAD_MODELS"} & set(environment)
+
+
+def test_a_containers_quota_counts_as_its_cores(tmp_path: Path) -> None:
+    file = tmp_path / "cpu.max"
+    unbounded = launcher.usable_cores(file)
+    file.write_text("max 100000\n")
+    assert launcher.usable_cores(file) == unbounded >= 1
+    file.write_text("150000 100000\n")
+    assert launcher.usable_cores(file) == 1
