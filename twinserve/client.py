@@ -20,6 +20,7 @@ import numpy as np
 from contracts.oip_bodies import HEADER_LENGTH, Array, BadAnswer, decode_answer, encode_request
 
 TIMEOUT_S = 60.0
+_GRACE_S = 5.0
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -125,8 +126,8 @@ class GatewayClient:
         try:
             if self._kept is not None:
                 return self._kept.request(call.method, url, **call.options)
-            trusts = _trusts_environment(self._url)
-            return httpx2.request(call.method, url, timeout=TIMEOUT_S, trust_env=trusts, **call.options)
+            options: dict[str, Any] = {"timeout": TIMEOUT_S, **call.options}
+            return httpx2.request(call.method, url, trust_env=_trusts_environment(self._url), **options)
         except httpx2.HTTPError as error:
             raise _unanswered(self._url, error) from error
 
@@ -199,7 +200,10 @@ _READY = _Call("GET", "/v2/health/ready")
 
 def _trusts_environment(url: str) -> bool:
     """A proxy is for the world outside; a gateway on this machine is not there."""
-    return httpx2.URL(url).host not in _HERE
+    try:
+        return httpx2.URL(url).host not in _HERE
+    except httpx2.InvalidURL as error:
+        raise CallError(f"{url!r} is no URL of a gateway: {error}") from error
 
 
 def _model_path(model: str, version: int | None) -> str:
@@ -216,7 +220,10 @@ def _infer(model: str, inputs: Mapping[str, Array], wishes: Wishes) -> _Call:
     headers |= {} if wishes.engine is None else {"X-Engine": wishes.engine}
     headers |= {} if wishes.request_id is None else {"X-Request-Id": wishes.request_id}
     path = _model_path(model, wishes.version) + "/infer"
-    return _Call("POST", path, {"content": body, "headers": headers})
+    options: dict[str, Any] = {"content": body, "headers": headers}
+    if wishes.timeout_s is not None:  # the gateway says when it is over; we wait a little longer
+        options["timeout"] = max(TIMEOUT_S, wishes.timeout_s + _GRACE_S)
+    return _Call("POST", path, options)
 
 
 def _classify(model: str, pictures: Sequence[Path], engine: str | None, invert: str) -> _Call:
@@ -247,9 +254,11 @@ def _read_answer(url: str, model: str, response: httpx2.Response) -> Answer:
 
 def _read_document(url: str, response: httpx2.Response) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(response.content)
+        document = json.loads(response.content)
     except ValueError as error:
         raise CallError(f"{url} answered {response.status_code} without JSON: is it a gateway?") from error
+    if not isinstance(document, dict):
+        raise CallError(f"{url} answered {response.status_code} with JSON that is no object: is it a gateway?")
     if response.is_error:
         refused = CallError(f"{response.status_code}: {document.get('error', document)}")
         refused.status = response.status_code

@@ -86,3 +86,11 @@ async def test_nobody_there() -> None:
     async with AsyncGatewayClient(nowhere) as client:
         with pytest.raises(Unanswered, match="nothing answers at"):
             await client.is_ready()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:notaport", "http://[::1"])
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(CallError, match="is no URL of a gateway"):
+        GatewayClient(url).is_ready()
+    with pytest.raises(CallError, match="is no URL of a gateway"):
+        AsyncGatewayClient(url)
