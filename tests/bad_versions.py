@@ -1,6 +1,7 @@
 """Versions with a fault, as a publisher would never make them: each is a published version, copied and then spoilt.
 
-All but a tampered one have the right digests, so that nothing is noticed before they are loaded, warmed or asked.
+All but a tampered one have the right digests, so that nothing is noticed before they are loaded, warmed or asked. The
+handler that sleeps is the slow version itself, in its archive; no test here does.
 """
 
 import json
