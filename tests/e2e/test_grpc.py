@@ -178,8 +178,22 @@ def test_tensorflow_servings_client_cannot_tell_the_gateway_from_the_engine(
                 assert mine[2].model_spec == yours[2].model_spec, what
                 by_gateway, by_engine = (tf.make_ndarray(answer.outputs["logits"]) for answer in (mine[2], yours[2]))
                 np.testing.assert_allclose(by_gateway, by_engine, atol=1e-5)
+            elif call == "GetModelMetadata" and mine[2] is not None:
+                assert mine[2].model_spec == yours[2].model_spec, what
+                assert signatures_in(mine[2]) == signatures_in(yours[2]), what
             else:
                 assert mine[2] == yours[2], what
+
+
+def signatures_in(answer: Any) -> dict[str, Any]:
+    """What the metadata's bytes mean: the map in them is written in any order."""
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    found = {}
+    for field, packed in answer.metadata.items():
+        found[field] = get_model_metadata_pb2.SignatureDefMap()
+        assert packed.Unpack(found[field])
+    return found
 
 
 def test_labels_are_the_rollouts(platform: ServedPlatform, mnist_test: Split) -> None:
