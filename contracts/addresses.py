@@ -24,11 +24,11 @@ class Ports:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Ports":
-        """Raises ValueError naming the variable when one is not a port number."""
+        """Raises ValueError naming the variable when one is not a port number; one that is empty counts as not set."""
         given: dict[str, int] = {}
         for field in fields(cls):
             text = environment.get(variable(field.name))
-            if text is None:
+            if not text:
                 continue
             if not text.isdecimal() or not 0 < int(text) < 65536:
                 raise ValueError(f"{variable(field.name)}={text!r} is not a port (1 to 65535)")
@@ -50,7 +50,7 @@ def engine_address(environment: Mapping[str, str]) -> str:
 
     Raises ValueError naming the variable when it is none.
     """
-    text = environment.get(ENGINE_ADDRESS_VARIABLE, LOOPBACK)
+    text = environment.get(ENGINE_ADDRESS_VARIABLE) or LOOPBACK
     try:
         return str(IPv4Address(text))
     except ValueError as error:

@@ -13,7 +13,7 @@ _PORTS = Ports()
 class Settings(BaseSettings):
     """Settings of one gateway process. Durations in seconds, sizes in bytes unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="TWINSERVE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TWINSERVE_", env_ignore_empty=True, extra="ignore")
 
     host: str = Field(default=LOOPBACK, description="Address to listen on, for HTTP and gRPC")
     http_port: int = _PORTS.http

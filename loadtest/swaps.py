@@ -40,13 +40,13 @@ class Defaults:
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Defaults":
         """Raises ValueError for a port that is none."""
-        home = Path(environment.get("TWINSERVE_HOME", ".twinserve"))
+        home = Path(environment.get("TWINSERVE_HOME") or ".twinserve")
         here = f"http://{LOOPBACK}:{Ports.from_environment(environment).http}"
         return cls(
             url=environment.get("TWINSERVE_URL") or here,
-            token=environment.get("TWINSERVE_ADMIN_TOKEN"),
-            token_file=Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE", home / "admin-token")),
-            repository=Path(environment.get("TWINSERVE_REPOSITORY", "model_repo")),
+            token=environment.get("TWINSERVE_ADMIN_TOKEN") or None,
+            token_file=Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE") or home / "admin-token"),
+            repository=Path(environment.get("TWINSERVE_REPOSITORY") or "model_repo"),
         )
 
 

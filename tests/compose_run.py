@@ -1,8 +1,9 @@
 """`make compose-test`: a Docker engine, the images, and the end-to-end suite against the composed platform.
 
-Where no engine can be had it says why, in a line that begins with SKIPPED, and ends well. TWINSERVE_ENGINE_UP may
-name a script that brings one up, with a compose command and the base image. Whatever happens, nothing of the test is
-left but its images, which are the cache of the next run. Arguments go to pytest.
+TWINSERVE_ENGINE_UP may name a script that brings an engine up, with a compose command and the base image. Where there
+is neither an engine nor a script it says so, in a line that begins with SKIPPED, and ends well; whatever else keeps it
+from running is a failure. In any case nothing of the test is left but its images, which are the cache of the next run.
+Arguments go to pytest.
 """
 
 import os
@@ -27,12 +28,12 @@ END_TIMEOUT_S = 180
 INTERRUPTED = 130
 
 
-class CannotRun(Exception):
-    """There is no Docker engine that could build and run the platform; the message says what is missing."""
+class NoEngine(Exception):
+    """There is no Docker engine, and nothing to bring one up; the message says what is missing."""
 
 
 class Failed(Exception):
-    """There is one, and something did not work; the message says what."""
+    """Something did not work; the message says what."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,9 +41,12 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         compose = Compose(require_engine())
-    except CannotRun as error:
+    except NoEngine as error:
         say(f"SKIPPED: {error}")
         return 0
+    except Failed as error:
+        say(f"FAILED: {error}")
+        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     code = 1
@@ -64,31 +68,37 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def require_engine() -> list[str]:
-    """The compose command of a Docker engine that has the base image. Raises CannotRun."""
-    problem = find_problem()
+    """The compose command of a Docker engine that has the base image. Raises NoEngine, Failed."""
+    problem = find_engine_problem()
     script = os.environ.get("TWINSERVE_ENGINE_UP")
+    if problem and not script:
+        raise NoEngine(f"{problem} (TWINSERVE_ENGINE_UP may name a script that brings up an engine)")
+    problem = problem or find_equipment_problem()
     if problem and script:
         say(f"{problem}; running {script}")
         try:
             subprocess.run([script], check=True, timeout=ENGINE_UP_TIMEOUT_S)
         except (OSError, subprocess.SubprocessError) as error:
-            raise CannotRun(f"{problem}, and {script} did not help: {error}") from error
-        problem = find_problem()
+            raise Failed(f"{problem}, and {script} did not help: {error}") from error
+        problem = find_engine_problem() or find_equipment_problem()
     command = compose_command()
     if problem or command is None:
-        raise CannotRun(problem)
+        raise Failed(f"{problem}, although {script} has run" if script else problem)
     version = ask("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
     say(f"Docker {version}, {' '.join(command)}")
     return command
 
 
-def find_problem() -> str:
+def find_engine_problem() -> str:
     """What keeps this machine from running containers; empty when nothing does."""
     if shutil.which("docker") is None:
-        return "there is no docker command (TWINSERVE_ENGINE_UP may name a script that brings up an engine)"
+        return "there is no docker command"
     answer = ask("docker", "version", "--format", "{{.Server.Version}}")
-    if answer.returncode != 0:
-        return f"no Docker engine answers: {_last_line(answer.stderr)}"
+    return "" if answer.returncode == 0 else f"no Docker engine answers: {_last_line(answer.stderr)}"
+
+
+def find_equipment_problem() -> str:
+    """What a Docker engine that answers lacks to build and run the platform; empty when nothing."""
     if compose_command() is None:
         return "neither `docker compose` nor docker-compose is installed"
     if ask("docker", "image", "inspect", BASE_IMAGE).returncode == 0:

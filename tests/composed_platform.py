@@ -73,8 +73,37 @@ class Compose:
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
+    @property
+    def stranger(self) -> str:
+        """The name of a container that no engine should answer, and of its network; neither is one of Compose's."""
+        return f"{self.project}-stranger"
+
+    def make_stranger(self) -> str:
+        """Start it, on a network of its own and on the gateway's outer one; returns its name."""
+        name = self.stranger
+        self.remove_stranger()
+        docker("network", "create", name)
+        docker("create", "--name", name, "--network", name, f"twinserve-gateway:{TAG}", "sleep", "300")
+        docker("network", "connect", f"{self.project}_front", name)
+        docker("start", name)
+        return name
+
+    def remove_stranger(self) -> None:
+        """Whatever there is of it, perhaps from a run that was killed."""
+        if self._named("ps", "-a"):
+            docker("rm", "-f", self.stranger)
+        if self._named("network", "ls"):
+            docker("network", "rm", self.stranger)
+
+    def _named(self, *listing: str) -> list[str]:
+        """The stranger's name, if it is in that list: Docker's filter also finds names that only contain it."""
+        shown = "{{.Names}}" if listing[0] == "ps" else "{{.Name}}"
+        found = docker(*listing, "--filter", f"name={self.stranger}", "--format", shown)
+        return [name for name in found.splitlines() if name == self.stranger]
+
     def down(self) -> list[str]:
         """End it, with its volumes; returns what is left all the same."""
+        self.remove_stranger()  # first, since it is on a network of the project
         done = self("down", "--volumes", "--remove-orphans", timeout_s=COMMAND_TIMEOUT_S)
         return self.leftovers() + ([done.stderr] if done.returncode else [])
 

@@ -22,6 +22,7 @@ from tests.served_platform import ServedPlatform
 
 START_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 60
+ORPHANS_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Platform(ServedPlatform):
         """See ServedPlatform."""
         os.kill(self.pid(engine), signal.SIGKILL)
 
+    def kill_up(self) -> list[psutil.Process]:
+        """Kill `up` itself with SIGKILL; see `kill_with_family`."""
+        return kill_with_family(self.process)
+
     def restarts(self, engine: str) -> int:
         """See ServedPlatform."""
         return int(self.child(engine)["restarts"])
@@ -88,11 +93,10 @@ def running_platform(
     folder: Path,
     repository: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    is_killed: bool = False,
 ) -> Iterator[Platform]:
     """Start a platform, wait until it says it is ready, stop it with SIGTERM and check that nothing is left.
 
-    `is_killed`: the test kills it itself.
+    A test may have ended it before, with `kill_up`, which checks that itself.
     """
     ports = free_ports()
     home = folder / "home"
@@ -118,8 +122,7 @@ def running_platform(
         yield Platform(process, own, ports, home, repository, lines, time.monotonic() - started)
     finally:
         family = _family(process.pid)
-        if not is_killed:
-            process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # none to one that has ended
         try:
             process.wait(STOP_TIMEOUT_S)
         finally:
@@ -138,6 +141,22 @@ def _read(process: "subprocess.Popen[str]", lines: list[str], ready: threading.E
         if "Ctrl-C stops" in line:
             ready.set()
     ready.set()  # it ended: whoever waits looks at the lines
+
+
+def kill_with_family(process: "subprocess.Popen[str]", timeout_s: float = ORPHANS_TIMEOUT_S) -> list[psutil.Process]:
+    """Kill a process with SIGKILL, and fail unless all that it had started ends within this time; returns those.
+
+    They are looked up before: afterwards nobody can tell whose they were. Whoever outlives it is killed.
+    """
+    family = _family(process.pid)
+    process.kill()
+    process.wait()
+    try:
+        wait_until(lambda: not any(map(is_alive, family)), timeout_s, f"all of {family} ended with {process.pid}")
+    finally:
+        for survivor in filter(is_alive, family):
+            survivor.kill()
+    return family
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -31,6 +31,10 @@ class Plan(Protocol):
     def log(self) -> LogFile: ...
 
     @property
+    def container(self) -> str | None:
+        """The name of the container that it is to run in, if it is to run in one."""
+
+    @property
     def is_alive(self) -> Probe:
         """It answers at all."""
 
@@ -45,13 +49,18 @@ class Plan(Protocol):
 class Run(ABC):
     """One run of one child, from its start to its end."""
 
-    container: str | None = None
-    """The name of the container it runs in, if it runs in one."""
+    left_over: str = ""
+    """Why `stop` or `kill` could not clear everything away; empty when they could."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.answered_at: float | None = None
         self._is_over = threading.Event()
+
+    @property
+    def container(self) -> str | None:
+        """The name of the container it runs in, if it runs in one."""
+        return self.plan.container
 
     @property
     @abstractmethod
@@ -99,6 +108,11 @@ class ChildPlan:
     is_alive: Probe
     is_ready: Probe
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def container(self) -> None:
+        """See Plan."""
+        return None
 
     def start(self) -> "Child":
         """See Plan."""

@@ -29,6 +29,11 @@ class ContainerPlan:
     is_alive: Probe
     is_ready: Probe
 
+    @property
+    def container(self) -> str:
+        """See twinserve.child.Plan."""
+        return self.spec.name
+
     def start(self) -> "ContainerRun":
         """See twinserve.child.Plan. What an earlier run left under its name is removed."""
         return ContainerRun(self)
@@ -47,9 +52,8 @@ class ContainerRun(Run):
         except DockerFailed:
             self._log.close()
             raise
-        self.container = plan.spec.name
         self._exit_code: int | None = None
-        self._is_removed = False
+        self._is_being_removed = False
         self._watcher = threading.Thread(target=self._watch, name=f"container-{plan.name}", daemon=True)
         self._watcher.start()
         self._begin_asking()
@@ -82,12 +86,13 @@ class ContainerRun(Run):
         self._remove()
 
     def _remove(self) -> None:
-        if self._is_removed:
-            return
-        self._is_removed = True
+        # Again when asked again: it may have failed before, or a start that failed may have left one under the name.
+        self._is_being_removed = True
+        self.left_over = ""
         try:
             self._daemon.remove(self._container.name)
         except DockerFailed as error:
+            self.left_over = str(error)
             self._write(f"twinserve: {error}; the next start removes it\n".encode())
         self._watcher.join(LAST_WORDS_S)
         if not self._watcher.is_alive():
@@ -99,7 +104,7 @@ class ContainerRun(Run):
                 self._write(chunk)
             self._end(self._container.wait())
         except DockerFailed as error:
-            if self._is_removed:  # by us, before it had ended
+            if self._is_being_removed:  # by us, before it had ended
                 self._exit_code = -signal.SIGKILL
                 return
             self._write(f"twinserve: {error}\n".encode())
@@ -113,6 +118,8 @@ class ContainerRun(Run):
         self._exit_code = _SIGNALLED - status if was_signalled else status
 
     def _write(self, text: bytes) -> None:
+        if self._log.closed:
+            return
         with suppress(OSError):  # a full disk: the container is not to stall for it
             self._log.write(text)
             self._log.flush()

@@ -4,16 +4,23 @@ Rules: the SDK is imported here alone, and only when a daemon is wanted: without
 Whatever goes wrong leaves as DockerFailed. Nothing here knows what is in the containers.
 """
 
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 TIMEOUT_S = 30
 """Of one question to the daemon; removing a container, which may be frozen, takes it the longest."""
 
 PROCESSES_LIMIT = 1024
+REMOVAL_TIMEOUT_S = 30.0
+"""Of a removal that somebody else began."""
+
+_REMOVAL_POLL_S = 0.2
 
 
 class DockerFailed(OSError):
@@ -154,12 +161,21 @@ class Daemon:
         return Container(container)
 
     def remove(self, name: str) -> None:
-        """Kill and forget a container, frozen ones too; one that does not exist is as good. Raises DockerFailed."""
-        from docker.errors import NotFound
+        """Kill and forget a container, frozen ones too; one that does not exist is as good. Raises DockerFailed.
+
+        One that is being removed already is waited for, since until then nobody else can have its name.
+        """
+        from docker.errors import APIError, NotFound
 
         with _translated(f"remove {name}"):
             try:
-                self._client.containers.get(name).remove(force=True, v=True)
+                container = self._client.containers.get(name)
+                try:
+                    container.remove(force=True, v=True)
+                except APIError as error:
+                    if not _is_being_removed(error):
+                        raise
+                    _await_end(container)
             except NotFound:
                 return
 
@@ -171,6 +187,20 @@ class Daemon:
         for name in names:
             self.remove(name)
         return names
+
+
+def _is_being_removed(error: Any) -> bool:
+    return error.status_code == HTTPStatus.CONFLICT and "already in progress" in str(error)
+
+
+def _await_end(container: Any) -> NoReturn:
+    """Raises docker.errors.NotFound once it is gone, DockerFailed when that takes too long."""
+    deadline = time.monotonic() + REMOVAL_TIMEOUT_S
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        container.reload()
+        pause.wait(_REMOVAL_POLL_S)
+    raise DockerFailed(f"{container.name} is being removed, but is still there after {REMOVAL_TIMEOUT_S:g} s")
 
 
 def _command(command: Sequence[str]) -> dict[str, list[str]]:

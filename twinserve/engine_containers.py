@@ -48,11 +48,12 @@ class EngineImages:
 def find_images(daemon: Daemon, environment: Mapping[str, str]) -> EngineImages:
     """The images by TWINSERVE_TAG and TWINSERVE_TFSERVING_IMAGE; raises DockerFailed naming what makes a missing one.
 
-    Without the latter the official TensorFlow Serving is taken where it is, as its program is by `process_plans`.
+    Without the latter the official TensorFlow Serving is taken where it is, as its program is by `process_plans`. A
+    variable that is empty counts as not set, as in the compose files.
     """
-    tag = environment.get("TWINSERVE_TAG", "local")
+    tag = environment.get("TWINSERVE_TAG") or "local"
     tfserving = environment.get("TWINSERVE_TFSERVING_IMAGE")
-    if tfserving is None:
+    if not tfserving:
         tfserving = OFFICIAL_IMAGE if daemon.has_image(OFFICIAL_IMAGE) else f"{OUR_TF_IMAGE}:{tag}"
     images = EngineImages(f"twinserve-torchserve:{tag}", tfserving)
     for image in (images.torchserve, images.tfserving):
@@ -117,7 +118,7 @@ def official_command() -> tuple[str, str, str]:
 def _spec(engine: str, image: str, places: Places, environment: Mapping[str, str]) -> ContainerSpec:
     """What both engines have in common. Raises ValueError."""
     variable = f"TWINSERVE_{engine.upper()}_CPUS"
-    cpus = environment.get(variable, "0")
+    cpus = environment.get(variable) or "0"
     try:
         processors = float(cpus)
     except ValueError as error:
@@ -132,6 +133,6 @@ def _spec(engine: str, image: str, places: Places, environment: Mapping[str, str
         user=f"{os.getuid()}:{os.getgid()}",
         # A user that the image does not know has neither home nor name, and torch asks for both.
         environment={"HOME": "/tmp", "USER": "twinserve"},  # noqa: S108 - the container's own
-        memory=environment.get(f"TWINSERVE_{engine.upper()}_MEMORY", DEFAULT_MEMORY),
+        memory=environment.get(f"TWINSERVE_{engine.upper()}_MEMORY") or DEFAULT_MEMORY,
         cpus=processors,
     )

@@ -83,7 +83,7 @@ def limits_from(environment: Mapping[str, str], engines: tuple[str, ...]) -> Gua
     for engine in engines:
         for name in (f"TWINSERVE_{engine.upper()}_MEMORY_LIMIT_MB", BOTH_LIMITS):
             text = environment.get(name)
-            if text is None:
+            if not text:
                 continue
             if not text.isdecimal():
                 raise ValueError(f"{name}={text!r} is not a number of megabytes (0 for no limit)")

@@ -14,7 +14,10 @@ SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "workers" / "weights" /
 
 @dataclass(frozen=True)
 class Places:
-    """Paths of one platform. TWINSERVE_HOME (default .twinserve) and TWINSERVE_REPOSITORY (default model_repo)."""
+    """Paths of one platform. TWINSERVE_HOME (default .twinserve) and TWINSERVE_REPOSITORY (default model_repo).
+
+    A variable that is empty counts as not set, here as everywhere.
+    """
 
     home: Path
     repository: Path
@@ -22,11 +25,11 @@ class Places:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Places":
-        home = Path(environment.get("TWINSERVE_HOME", ".twinserve")).resolve()
+        home = Path(environment.get("TWINSERVE_HOME") or ".twinserve").resolve()
         return cls(
             home=home,
-            repository=Path(environment.get("TWINSERVE_REPOSITORY", "model_repo")).resolve(),
-            token_file=Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE", home / "admin-token")),
+            repository=Path(environment.get("TWINSERVE_REPOSITORY") or "model_repo").resolve(),
+            token_file=Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE") or home / "admin-token"),
         )
 
     @property

@@ -65,6 +65,7 @@ class Supervisor:
         self._children: list[Supervised] = []
         self._tended_at = time.monotonic()
         self._last_problem = ""
+        self._left_over: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +78,11 @@ class Supervisor:
     @property
     def children(self) -> Sequence[Supervised]:
         return tuple(self._children)
+
+    @property
+    def left_over(self) -> Sequence[str]:
+        """The containers that `stop` could not remove."""
+        return tuple(self._left_over)
 
     def start(self, plan: Plan) -> Supervised:
         """Start a child for the first time and return at once. Raises OSError."""
@@ -144,11 +150,19 @@ class Supervisor:
             for child in together:
                 child.run.stop(STOP_TIMEOUT_S)
                 self._lifeline.release(_mortal(child.run))
+                if child.run.left_over:
+                    self._left_over.append(child.run.container or child.name)
+                    self._report(f"{child.name}: {child.run.left_over}; the next start removes it")
         self._children.clear()
 
     def _run(self, plan: Plan) -> Run:
+        if plan.container:
+            # By its name, so before there is one: making and starting it takes long enough to be killed meanwhile.
+            # Held on where that fails, since nobody knows what a daemon has done that did not answer.
+            self._lifeline.hold(plan.container)
         run = plan.start()
-        self._lifeline.hold(_mortal(run))
+        if not plan.container:
+            self._lifeline.hold(run.pid)
         return run
 
     def _try_to(self, what: str, action: Callable[[], None]) -> None:
@@ -201,7 +215,8 @@ class Supervisor:
 
     def _end(self, child: Supervised) -> None:
         child.run.kill()  # also what is left of its group
-        self._lifeline.release(_mortal(child.run))
+        if not child.run.left_over:
+            self._lifeline.release(_mortal(child.run))
 
 
 def _mortal(run: Run) -> int | str:

@@ -77,6 +77,9 @@ def run_up(places: Places, ports: Ports, engines_in: EnginesIn, timeout_s: float
                 say("stopping")
         finally:
             places.state.unlink(missing_ok=True)
+    if supervisor.left_over:
+        say(f"stopped, but {', '.join(supervisor.left_over)} could not be removed")
+        return code or 1
     say("stopped")
     return code
 

@@ -95,13 +95,11 @@ def wait_until_steady(condition: Callable[[], bool]) -> float:
 def test_supervisor_killed_at_random(tmp_path: Path, repository: Path, kill: int) -> None:
     """While starting or serving: all its children are gone, and the same folder starts again."""
     chance = random.Random(SEED + kill)
-    with running_platform(tmp_path, repository, is_killed=True) as platform:
+    with running_platform(tmp_path, repository) as platform:
         if chance.random() < 0.5:  # while an engine is being started again
             os.kill(platform.pid(chance.choice(ENGINES)), signal.SIGKILL)
         threading.Event().wait(chance.uniform(0, 2))
-        family = psutil.Process(platform.process.pid).children(recursive=True)
-        platform.process.kill()
-        wait_until(lambda: not [p for p in family if is_alive(p)], RECOVERY_S, "all are gone")
+        platform.kill_up()
     with running_platform(tmp_path, repository) as platform:
         wait_until(lambda: serves(platform), RECOVERY_S, "it serves again")
 

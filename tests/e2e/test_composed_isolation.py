@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from tests.composed_platform import ROOT, SERVICES, TAG, ComposedPlatform, compose_command, docker
+from tests.composed_platform import ROOT, SERVICES, ComposedPlatform, compose_command, docker
 
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("compose", "it is about containers")]
 
@@ -27,16 +27,10 @@ def connect(host: str, ports: tuple[int, ...]) -> str:
 @pytest.fixture
 def stranger(platform: ComposedPlatform) -> Iterator[str]:
     """A container on a network of its own and on the gateway's outer one, where no engine is."""
-    name = f"{platform.compose.project}-stranger"
-    docker("network", "create", name)
     try:
-        docker("create", "--name", name, "--network", name, f"twinserve-gateway:{TAG}", "sleep", "300")
-        docker("network", "connect", f"{platform.compose.project}_front", name)
-        docker("start", name)
-        yield name
+        yield platform.compose.make_stranger()
     finally:
-        docker("rm", "-f", name)
-        docker("network", "rm", name)
+        platform.compose.remove_stranger()
 
 
 @pytest.mark.parametrize("engine", PORTS)

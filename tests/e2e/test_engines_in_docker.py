@@ -98,8 +98,8 @@ def test_versions_change_places(supervised: Platform) -> None:
 
 @pytest.mark.timeout(200)
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, supervised: Platform) -> None:
-    with running_platform(tmp_path, supervised.repository, ENVIRONMENT, is_killed=True) as platform:
+    with running_platform(tmp_path, supervised.repository, ENVIRONMENT) as platform:
         assert len(containers(platform)) == 2
-        platform.process.kill()
+        platform.kill_up()
         wait_until(lambda: containers(platform) == [], 30, "the containers are gone")
     assert len(containers(supervised)) == 2, "those of others are left alone"

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
-from tests.platform_process import Platform, is_alive, running_platform, wait_until
+from tests.platform_process import Platform, running_platform, wait_until
 from tests.served_platform import LEDGER, ServedPlatform
 from tests.targets import TargetPlatform
 from tests.traffic import Tally, insist, send_until, send_while
@@ -94,11 +93,8 @@ def test_a_killed_gateway_comes_back(killable: ServedPlatform) -> None:
 
 @pytest.mark.only_on("up", "it is about the supervisor")
 def test_nothing_outlives_the_supervisor(tmp_path: Path, repository: Path) -> None:
-    with running_platform(tmp_path, repository, is_killed=True) as platform:
-        family = psutil.Process(platform.process.pid).children(recursive=True)
-        assert len(family) >= 6, "three children, TorchServe's workers, the lifeline"
-        platform.process.kill()
-        wait_until(lambda: not [p for p in family if is_alive(p)], 30, "all are gone")
+    with running_platform(tmp_path, repository) as platform:
+        assert len(platform.kill_up()) >= 6, "three children, TorchServe's workers, the lifeline"
 
 
 def is_ready(platform: ServedPlatform) -> bool:

@@ -1,4 +1,4 @@
-"""`make compose-test` where there is no Docker engine: it says why, and is no failure."""
+"""`make compose-test` where it cannot run: no failure where nothing could bring a Docker engine up, else one."""
 
 import os
 import subprocess
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = "#!/bin/sh\necho the script runs\nexit {code}\n"
+# An engine that answers, and has neither the base image nor a way to it.
+BARE_ENGINE = '#!/bin/sh\ncase "$1" in version | compose) echo 27 ;; *) echo "no route to host" >&2; exit 1 ;; esac\n'
 
 
 def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -18,6 +20,13 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
 def test_without_an_engine_it_is_skipped_with_the_reason(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 0
@@ -25,14 +34,29 @@ def test_without_an_engine_it_is_skipped_with_the_reason(tmp_path: Path) -> None
     assert "no Docker engine answers" in done.stdout or "there is no docker command" in done.stdout
 
 
-@pytest.mark.parametrize("code", [0, 1])
-def test_the_script_that_is_named_is_tried(tmp_path: Path, code: int) -> None:
-    script = tmp_path / "engine-up"
-    script.write_text(SCRIPT.format(code=code))
-    script.chmod(0o755)
+@pytest.mark.parametrize(("code", "said"), [(0, "has run"), (1, "did not help")])
+def test_a_script_that_brings_up_no_engine_is_a_failure(tmp_path: Path, code: int, said: str) -> None:
+    script = program(tmp_path / "engine-up", SCRIPT.format(code=code))
     done = run(tmp_path, TWINSERVE_ENGINE_UP=str(script))
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "the script runs" in done.stdout
+    assert "SKIPPED" not in done.stdout
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("compose-test: SKIPPED: ")
-    assert ("did not help" in last) == (code == 1)
+    assert last.startswith("compose-test: FAILED: ")
+    assert said in last
+    assert str(script) in last
+
+
+def test_a_script_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    done = run(tmp_path, TWINSERVE_ENGINE_UP=str(tmp_path / "nothing"))
+    assert done.returncode == 1
+    assert "No such file" in done.stdout.splitlines()[-1]
+
+
+def test_an_engine_that_lacks_the_base_image_is_a_failure(tmp_path: Path) -> None:
+    docker = program(tmp_path / "bin" / "docker", BARE_ENGINE)
+    done = run(tmp_path, PATH=f"{docker.parent}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("compose-test: FAILED: the base image ")
+    assert last.endswith("is not here: no route to host")

@@ -6,6 +6,7 @@ import pytest
 
 from contracts.addresses import Ports, engine_address
 from gateway.settings import Settings
+from loadtest.swaps import Defaults
 from twinserve.places import Places, default_url, read_token
 
 
@@ -19,7 +20,7 @@ def test_ports_survive_the_environment() -> None:
     assert Ports.from_environment(ports.to_environment()) == ports
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "", "8e3"])
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1", " ", "8e3"])
 def test_what_is_no_port(port: str) -> None:
     with pytest.raises(ValueError, match=r"TWINSERVE_HTTP_PORT='.*' is not a port"):
         Ports.from_environment({"TWINSERVE_HTTP_PORT": port})
@@ -30,7 +31,7 @@ def test_engines_listen_on_loopback_unless_told() -> None:
     assert engine_address({"TWINSERVE_ENGINE_ADDRESS": "0.0.0.0"}) == "0.0.0.0"
 
 
-@pytest.mark.parametrize("address", ["", "everywhere", "::1", "127.0.0.1:8080"])
+@pytest.mark.parametrize("address", ["everywhere", "::1", "127.0.0.1:8080"])
 def test_what_is_no_address_to_listen_on(address: str) -> None:
     with pytest.raises(ValueError, match=r"TWINSERVE_ENGINE_ADDRESS='.*' is not an IPv4 address"):
         engine_address({"TWINSERVE_ENGINE_ADDRESS": address})
@@ -43,6 +44,24 @@ def test_the_gateway_reads_the_same_variables(monkeypatch: pytest.MonkeyPatch) -
     assert (settings.http_port, settings.grpc_port) == (10_000, 10_001)
     assert settings.torchserve_inference_port == 10_002
     assert settings.tfserving_grpc_port == 10_007
+
+
+def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the compose files, and where a script passes on a variable that it was not given."""
+    names = {*Ports().to_environment(), "TWINSERVE_ENGINE_ADDRESS", "TWINSERVE_URL"}
+    names |= {"TWINSERVE_HOME", "TWINSERVE_REPOSITORY", "TWINSERVE_ADMIN_TOKEN", "TWINSERVE_ADMIN_TOKEN_FILE"}
+    empty = dict.fromkeys(names, "")
+    assert Ports.from_environment(empty) == Ports()
+    assert engine_address(empty) == engine_address({})
+    assert Places.from_environment(empty) == Places.from_environment({})
+    assert default_url(empty) == default_url({})
+    assert Defaults.read(empty) == Defaults.read({})
+    for name in (f"TWINSERVE_{field.upper()}" for field in Settings.model_fields):
+        monkeypatch.delenv(name, raising=False)
+    plain = Settings()
+    for name in (f"TWINSERVE_{field.upper()}" for field in Settings.model_fields):
+        monkeypatch.setenv(name, "")
+    assert Settings() == plain
 
 
 def test_the_token_comes_from_the_environment_or_the_file(tmp_path: Path) -> None:

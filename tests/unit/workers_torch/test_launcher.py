@@ -13,43 +13,6 @@ from workers.torch import launcher
 from workers.torch.launcher import CannotLaunch
 
 
-def fake_java(folder: Path, version: str) -> Path:
-    program = folder / "bin" / "java"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-01-01' >&2\n")
-    program.chmod(0o755)
-    return program
-
-
-@pytest.mark.parametrize(
-    ("version", "feature"), [("17.0.9", 17), ("21", 21), ("21-ea", 21), ("1.8.0_392", 8), ("11.0.2+9", 11)]
-)
-def test_feature_number_of_a_java_version(version: str, feature: int) -> None:
-    assert launcher.major(version) == feature
-
-
-def test_java_home_comes_first(tmp_path: Path) -> None:
-    program = fake_java(tmp_path / "home", "17.0.1")
-    other = fake_java(tmp_path / "path", "21.0.1")
-    found = launcher.find_java({"JAVA_HOME": str(tmp_path / "home"), "PATH": str(other.parent)})
-    assert (found.program, found.version, found.origin) == (program, "17.0.1", "JAVA_HOME")
-
-
-def test_an_old_java_is_passed_over(tmp_path: Path) -> None:
-    fake_java(tmp_path / "home", "11.0.2")
-    program = fake_java(tmp_path / "path", "21.0.1")
-    found = launcher.find_java({"JAVA_HOME": str(tmp_path / "home"), "PATH": str(program.parent)})
-    assert (found.program, found.origin) == (program, "PATH")
-
-
-def test_without_java_the_message_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    program = fake_java(tmp_path / "home", "1.8.0_392")
-    environment = {"JAVA_HOME": str(tmp_path / "home"), "PATH": str(tmp_path / "nothing")}
-    with pytest.raises(CannotLaunch, match=rf"Java 17 or newer .*{program} \(JAVA_HOME\) is Java 1\.8\.0_392"):
-        launcher.find_java(environment)
-
-
 def test_the_configuration_is_closed_to_the_outside(tmp_path: Path) -> None:
     ports = Ports(torchserve_inference=1111, torchserve_grpc_management=2222)
     text = launcher.config_properties(ports, tmp_path / "store", tmp_path / "workflows")
@@ -174,3 +137,14 @@ def test_a_containers_quota_counts_as_its_cores(tmp_path: Path) -> None:
     assert launcher.usable_cores(file) == unbounded >= 1
     file.write_text("150000 100000\n")
     assert launcher.usable_cores(file) == 1
+
+
+def test_without_a_java_the_command_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("sys.argv", ["launcher", "--run-dir", str(tmp_path / "run"), "--model-store", str(tmp_path)])
+    assert launcher.main() == 1
+    assert "TorchServe cannot be started: TorchServe needs Java 17 or newer" in capsys.readouterr().err
