@@ -44,9 +44,10 @@ up: $(RUN_STAMP)  ## both engines and the gateway, until Ctrl-C
 test: test-fast  ## every test; starts real engines, takes minutes
 	$(PYTEST) -m engines
 
-# One thread of numpy's a process: more would only wait for each other, in two processes and in those that they start.
+# Three processes even for two cores, since many tests wait for something. In them and in what they start, numpy has
+# one thread: more would only wait for each other.
 test-fast: $(DEV_STAMP)  ## the tests without engines, under 90 s
-	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines' -n 2 --dist worksteal
+	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines' -n 3 --dist worksteal
 
 compose-test: $(DEV_STAMP)  ## the end-to-end tests against the platform from containers; says so when it cannot run
 	$(BIN)/python -m tests.compose_run

@@ -12,7 +12,10 @@ import msgspec
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Dimension = Annotated[int, msgspec.Meta(ge=-1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
+DATATYPES = (
+    *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
+    *("FP16", "FP32", "FP64", "BF16", "BYTES"),
+)
 """Tensor datatypes by their Open Inference Protocol names."""
 
 
@@ -63,6 +66,9 @@ def check_image(image: Image, signature: Signature) -> None:
     """Hold an image block against the signature it refers to. Raises ValueError."""
     inputs = {spec.name: spec.shape for spec in signature.inputs}
     outputs = {spec.name: spec.shape for spec in signature.outputs}
+    odd = [spec.name for spec in (*signature.inputs, *signature.outputs) if spec.datatype in ("BYTES", "BF16")]
+    if odd:
+        raise ValueError(f"an image block needs tensors of plain numbers, {odd[0]!r} has none")
     wanted_input, wanted_output = (-1, image.height, image.width), (-1, len(image.labels))
     if set(inputs) != {image.input} or inputs[image.input] != wanted_input:
         raise ValueError(f"the image block needs the one input {image.input!r} {wanted_input}, there is {inputs}")
@@ -133,10 +139,12 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parity certificate: both artifacts against one reference, within `thresholds` or it would not exist.
 
     `reference` is a plain numpy forward pass over the `weights`, or, for a model that came as two artifacts, what its
-    `torchscript` answers. `golden` compares the golden inputs, `test_set` a whole test set where one was given.
+    `torchscript` answers. A model with BYTES is for one engine alone, and its reference is its own `saved_model`: then
+    the certificate says no more than that it answers. `golden` compares the golden inputs, `test_set` a whole test set
+    where one was given.
     """
 
-    reference: Literal["weights", "torchscript"]
+    reference: Literal["weights", "torchscript", "saved_model"]
     thresholds: Thresholds
     golden: Comparison
     test_set: Comparison | None = None
@@ -146,10 +154,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`manifest.json` of a published version.
 
     `digests` has the sha256 (lower-case hex) of every other file of the version by its path below the version's
-    directory, with slashes. `made_from` says by engine what its artifact was made from. `operators` are those that
-    the SavedModel's graph and its functions use, sorted: an older server can tell from them whether it has them all.
-    `accuracy` is a share of the test set: the lower engine's where publishing measured it, else what training
-    recorded, else None.
+    directory, with slashes. `made_from` says by engine what its artifact was made from; an engine that is not in it
+    cannot serve the version. `operators` are those that the SavedModel's graph and its functions use, sorted: an older
+    server can tell from them whether it has them all. `accuracy` is a share of the test set: the lower engine's where
+    publishing measured it, else what training recorded, else None.
     """
 
     model: str

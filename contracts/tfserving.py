@@ -15,6 +15,8 @@ RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 DATATYPE_NUMBERS = {
     "FP32": 1,
     "FP64": 2,
+    "BYTES": 7,
+    "BF16": 14,
     "INT32": 3,
     "UINT8": 4,
     "INT16": 5,
@@ -27,9 +29,11 @@ DATATYPE_NUMBERS = {
     "UINT64": 23,
 }
 
-# The field of tensorflow.TensorProto that holds a datatype's values; half_val holds bit patterns.
+# The field of tensorflow.TensorProto that holds a datatype's values; half_val holds the bits of both.
 VALUE_FIELDS = {
     "FP16": "half_val",
+    "BF16": "half_val",
+    "BYTES": "string_val",
     "FP32": "float_val",
     "FP64": "double_val",
     "INT8": "int_val",

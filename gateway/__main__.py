@@ -31,7 +31,7 @@ async def serve(settings: Settings) -> int:
 
     life = os.environ.get(LIFE_VARIABLE)
     app = make_app(settings, make_engines(settings), stop, JOIN_TIMEOUT_S if life else 0.0)
-    server = make_server(app, settings, app.state.grpc.begin_drain)
+    server = make_server(app, settings, app.grpc.begin_drain)
     if life:
         loop, pipe = asyncio.get_running_loop(), int(life)
 

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from contracts.descriptors import Package, load_pool
 from contracts.tfserving import load_messages
@@ -43,6 +44,7 @@ from gateway.protocols.classify import PictureInputs
 from gateway.protocols.conversation import Conversation, ConversationLimits
 from gateway.protocols.examples import with_examples
 from gateway.protocols.exchange import Exchange, ExchangeLimits, error_response
+from gateway.protocols.express import Express, InferenceRoutes
 from gateway.protocols.model_repository import ModelRepository
 from gateway.protocols.oip import encode_error
 from gateway.protocols.operators import Operators
@@ -55,6 +57,21 @@ from gateway.saved_models import SavedModels
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+class GatewayApp:
+    """The ASGI application: FastAPI with the outer edge around all of it, and inference past it.
+
+    `grpc` is the server that lives as long as the application does.
+    """
+
+    def __init__(self, fastapi: FastAPI, grpc: GrpcServer, express: InferenceRoutes) -> None:
+        self.fastapi = fastapi
+        self.grpc = grpc
+        self._edge = OuterEdge(Express(fastapi, express))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._edge(scope, receive, send)
 
 
 def make_engines(settings: Settings) -> tuple[Engine, ...]:
@@ -80,11 +97,10 @@ def make_engines(settings: Settings) -> tuple[Engine, ...]:
 
 def make_app(
     settings: Settings, engines: tuple[Engine, ...], stop: Callable[[], None], join_timeout_s: float = 0.0
-) -> FastAPI:
+) -> GatewayApp:
     """Wire the gateway. `stop` ends the process; it is called when a background task dies. Raises OSError.
 
     One of several processes takes no connection before it can answer, or `join_timeout_s` is over: the others can.
-    The gRPC server, which lives as long as the app does, is `state.grpc` of what is returned.
     """
     ledger = Ledger()
     metrics = Metrics(ledger.usage)
@@ -119,14 +135,14 @@ def make_app(
     port = GrpcPort(settings.host, settings.grpc_port, is_shared=join_timeout_s > 0)
     grpc = GrpcServer(port, settings.grpc_message_limit_bytes, services)
 
+    express = InferenceRoutes(exchange)
     # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
     app: FastAPI = FastAPIOffline(
         title="twinserve", version=version, lifespan=_keep(keeper, rollouts, mirror, peers, grpc, stop, join_timeout_s)
     )
-    app.state.grpc = grpc
-    app.include_router(oip_routes.make_router(exchange, catalogue))
+    app.include_router(oip_routes.make_router(exchange, catalogue, express))
     pictures = PictureInputs(settings.image_limit_pixels)
-    app.include_router(classify.make_router(exchange, pictures))
+    app.include_router(classify.make_router(exchange, pictures, express))
     app.include_router(torchserve_routes.make_router(exchange, router, catalogue, pictures))
     app.include_router(tfserving_routes.make_router(TensorFlowRest(exchange, router, catalogue, signatures)))
     state = PlatformState(keeper, rollouts, peers, ledger, memory, mirror)
@@ -135,8 +151,7 @@ def make_app(
     _add_metrics_route(app, metrics)
     _add_examples(app, router)
     _add_error_handlers(app)
-    app.add_middleware(OuterEdge)
-    return app
+    return GatewayApp(app, grpc, express)
 
 
 def _tolerance(settings: Settings) -> Tolerance:

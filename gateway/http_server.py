@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.protocols.exchange import IS_WHOLE
 from gateway.settings import Settings
 
 DRAIN_TIMEOUT_S = 30
@@ -86,6 +87,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._part = _Part.NOTHING
         self._has_progressed = True
+        self.scope[IS_WHOLE] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
     def _expect_head(self) -> None:

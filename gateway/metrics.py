@@ -1,18 +1,20 @@
 """Prometheus metrics, named alike for both engines; the names and buckets are part of the published contract.
 
 With several gateway processes (PROMETHEUS_MULTIPROC_DIR is set) any of them answers for all: prometheus_client keeps
-the values in files then, and adds them up.
+the values in files then, and adds them up. What requests add is moved there whenever an engine is probed, so what one
+process tells of another is up to a probe interval old.
 """
 
 import os
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.core.ports import VersionState
 from gateway.core.usage import UsageBook
+from gateway.metric_sums import BulkHistogram, LateCount, LateObservations
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -42,18 +44,18 @@ class Metrics:
 
         def histogram(
             name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = LATENCY_BUCKETS_S
-        ) -> Histogram:
-            return Histogram(f"twinserve_{name}", text, labels, buckets=buckets, registry=registry)
+        ) -> BulkHistogram:
+            return BulkHistogram(f"twinserve_{name}", text, labels, buckets=buckets, registry=registry)
 
-        self._requests = counter("requests_total", "Requests by how they ended", (*request, "outcome"))
+        self._requests = LateCount(counter("requests_total", "Requests by how they ended", (*request, "outcome")))
         self._seconds = histogram(
             "request_seconds", "From the request's head to its encoded answer, answered requests", request
         )
         self._stages = histogram("stage_seconds", "Where an answered request spent it", ("engine", "version", "stage"))
         self._batch_rows = histogram("batch_rows", "Rows in an engine call", ("engine", "version"), ROW_BUCKETS)
-        self._rows = counter("rows_total", "Rows answered by engines", (*version, "engine"))
-        self._in_flight = gauge("inflight", "Requests an engine is working on", ("engine",))
-        self._queue_rows = gauge("queue_rows", "Rows waiting for an engine", ("engine",))
+        self._rows = LateCount(counter("rows_total", "Rows answered by engines", (*version, "engine")))
+        self._in_flight = LateCount(gauge("inflight", "Requests an engine is working on", ("engine",)))
+        self._queue_rows = LateCount(gauge("queue_rows", "Rows waiting for an engine", ("engine",)))
         self._engine_up = gauge(
             "engine_up", "1 while the engine answers probes", ("engine", "implementation"), "livemax"
         )
@@ -69,42 +71,62 @@ class Metrics:
         self._mirrored = counter("mirror_total", "Copies of requests by what came of them", (*version, "result"))
         self._mirror_diff = gauge("mirror_max_abs_diff", "Largest difference of two engines", version, "livemax")
         self._largest_diff: dict[tuple[str, int], float] = {}
-        self._accepted = counter("ledger_accepted_total", "Requests taken on", version)
-        self._answered = counter("ledger_answered_total", "Requests answered", version)
-        self._failed = counter("ledger_failed_total", "Requests failed, cancelled or out of time", version)
+        self._accepted = LateCount(counter("ledger_accepted_total", "Requests taken on", version))
+        self._answered = LateCount(counter("ledger_answered_total", "Requests answered", version))
+        failed = "Requests failed, cancelled or out of time"
+        self._failed = LateCount(counter("ledger_failed_total", failed, version))
+        self._answers: dict[tuple[str, int, str, str], _Answers] = {}
+        self._batches: dict[tuple[str, int], LateObservations] = {}
 
     def exposition(self) -> bytes:
         """The current values in the Prometheus text format."""
+        self.flush()
         if MULTIPROCESS_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
 
+    def flush(self) -> None:
+        """Give prometheus_client what requests have added since the last time."""
+        for answers in self._answers.values():
+            answers.flush()
+        for batches in self._batches.values():
+            batches.flush()
+        for count in (self._requests, self._rows, self._in_flight, self._queue_rows):
+            count.flush()
+        for count in (self._accepted, self._answered, self._failed):
+            count.flush()
+
     # -- gateway.core.ports.Events
 
     def accepted(self, model: str, version: int) -> None:
-        self._accepted.labels(model, version).inc()
+        self._accepted.add((model, version))
 
     def answered(self, model: str, version: int) -> None:
-        self._answered.labels(model, version).inc()
+        self._answered.add((model, version))
 
     def failed(self, model: str, version: int) -> None:
-        self._failed.labels(model, version).inc()
+        self._failed.add((model, version))
 
     def batch_done(self, engine: str, model: str, version: int, rows: int) -> None:
-        self._batch_rows.labels(engine, version).observe(rows)
-        self._rows.labels(model, version, engine).inc(rows)
+        batches = self._batches.get((engine, version))
+        if batches is None:
+            batches = LateObservations(self._batch_rows, (engine, version), ROW_BUCKETS)
+            self._batches[engine, version] = batches
+        batches.observe(rows)
+        self._rows.add((model, version, engine), rows)
         self._usage.batch_done(model, version, rows)
 
     def in_flight_changed(self, engine: str, requests: int) -> None:
-        self._in_flight.labels(engine).inc(requests)
+        self._in_flight.add((engine,), requests)
 
     def queue_changed(self, engine: str, rows: int) -> None:
-        self._queue_rows.labels(engine).inc(rows)
+        self._queue_rows.add((engine,), rows)
 
     def engine_seen(self, engine: str, implementation: str, is_up: bool) -> None:
         self._engine_up.labels(engine, implementation).set(is_up)
+        self.flush()
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
         for known in VersionState:
@@ -124,15 +146,38 @@ class Metrics:
     def request_answered(
         self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
     ) -> None:
-        self._requests.labels(model, version, engine, protocol, "ok").inc()
-        self._seconds.labels(model, version, engine, protocol).observe(stages_s["total"])
-        for stage, seconds in stages_s.items():
-            self._stages.labels(engine, version, stage).observe(seconds)
+        key = (model, version, engine, protocol)
+        answers = self._answers.get(key)
+        if answers is None:
+            answers = self._answers[key] = _Answers(self._seconds, self._stages, key)
+        answers.add(stages_s)
+        self._requests.add((*key, "ok"))
         self._usage.request_answered(model, version, stages_s)
 
     def request_failed(
         self, model: str, version: str, engine: str, protocol: str, outcome: str, seconds: float
     ) -> None:
-        self._requests.labels(model, version, engine, protocol, outcome).inc()
+        self._requests.add((model, version, engine, protocol, outcome))
         if version:
             self._usage.request_failed(model, int(version), seconds)
+
+
+class _Answers:
+    """How long the answers of one version by one engine took, in one protocol."""
+
+    def __init__(self, seconds: BulkHistogram, stages: BulkHistogram, key: tuple[str, int, str, str]) -> None:
+        _, version, engine, _ = key
+        self._seconds = LateObservations(seconds, key, LATENCY_BUCKETS_S)
+        self._stages = {
+            stage: LateObservations(stages, (engine, version, stage), LATENCY_BUCKETS_S)
+            for stage in ("decode", "queue", "upstream", "encode", "total")
+        }
+
+    def add(self, stages_s: dict[str, float]) -> None:
+        self._seconds.observe(stages_s["total"])
+        for stage, seconds in stages_s.items():
+            self._stages[stage].observe(seconds)
+
+    def flush(self) -> None:
+        for observations in (self._seconds, *self._stages.values()):
+            observations.flush()

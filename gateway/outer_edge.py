@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.core.errors import ServingError
@@ -30,8 +29,7 @@ class OuterEdge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = request_id_from(headers.get("x-request-id", ""))
+        request_id = request_id_from(_header(scope, b"x-request-id"))
         scope[REQUEST_ID] = request_id
 
         has_started = False
@@ -40,11 +38,10 @@ class OuterEdge:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                answered = MutableHeaders(scope=message)
-                answered["X-Request-Id"] = request_id
-                is_early = message["status"] >= 400 and IS_READ not in scope and _has_body(headers)
-                if is_early and not await _drain(headers, receive):
-                    answered["Connection"] = "close"
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                is_early = message["status"] >= 400 and IS_READ not in scope and _has_body(scope)
+                if is_early and not await _drain(scope, receive):
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -56,13 +53,21 @@ class OuterEdge:
             await error_response(ServingError("internal error; see the gateway's log"))(scope, receive, send_with_id)
 
 
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+def _header(scope: Scope, name: bytes) -> str:
+    """The first header of this name, which ASGI gives in lower case; else empty."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return ""
 
 
-async def _drain(headers: Headers, receive: Receive) -> bool:
+def _has_body(scope: Scope) -> bool:
+    return _header(scope, b"content-length") not in ("", "0") or bool(_header(scope, b"transfer-encoding"))
+
+
+async def _drain(scope: Scope, receive: Receive) -> bool:
     """Read a small body to its end; False when it is large, or does not come."""
-    announced = headers.get("content-length", "")
+    announced = _header(scope, b"content-length")
     if not announced.isdigit() or int(announced) > DRAINED_BYTES:
         return False
     try:

@@ -13,8 +13,11 @@ from gateway.core.mirror import Mirror
 from gateway.core.ports import Peers, VersionState
 from gateway.core.published import PublishedModel
 from gateway.core.rollouts import Rollouts
-from gateway.core.tensors import DATATYPES, Tensor
+from gateway.core.tensors import DATATYPES, Tensor, widen
 from gateway.engine_memory import EngineMemory
+
+NOT_MADE_FOR_IT = "not made for it"
+"""The state of a version on an engine that cannot have it, as a model with strings on TorchServe."""
 
 
 class PlatformState:
@@ -109,6 +112,8 @@ class PlatformState:
 
     def _state(self, engine: str, model: PublishedModel, version: int, problem: str) -> dict[str, str]:
         states = self._keeper.observed.get(engine)
+        if not model.is_for(version, engine):
+            return {"state": NOT_MADE_FOR_IT, "reason": ""}
         if states is None:
             return {"state": "unknown", "reason": "the engine is down"}
         is_wished = version in (model.live, *model.kept) or (model.candidate and model.candidate.version == version)
@@ -135,6 +140,7 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _numbers(tensor: Tensor) -> list[Any]:
-    """JSON has no NaN and no infinities: they become null."""
-    values: list[Any] = tensor.ravel().tolist()
+    """JSON has no NaN and no infinities: they become null. BF16 are numbers, BYTES text as far as they are UTF-8."""
+    values: list[Any] = widen(tensor).ravel().tolist()
+    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
     return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]

@@ -1,12 +1,13 @@
 """The shared directory `model_repo/`, read for the core.
 
-What is published never changes, so each manifest is read once; live.json is read at every scan. What waits for the disk
-runs in a thread.
+What is published never changes, so each manifest is read once; live.json is read when it has changed. What waits for
+the disk runs in a thread.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,13 @@ from gateway.core.tensors import Signature, TensorSpec
 
 log = logging.getLogger(__name__)
 
+# File systems keep times in ticks of some milliseconds: a change may share its time with one just before it.
+_TICK_NS = 100_000_000
+# What a file system does not tell of by its times is seen after this long.
+_LONGEST_UNREAD_S = 5.0
+
+_Stamp = tuple[int, int, int]
+
 
 class DirectoryRepository:
     """Implements gateway.core.ports.Repository on contracts.layout."""
@@ -31,22 +39,40 @@ class DirectoryRepository:
         self._root = root
         self._versions: dict[Path, PublishedVersion] = {}
         self._models: dict[str, PublishedModel] = {}
+        self._found: list[ModelPaths] = []
+        self._stamps: Sequence[_Stamp | None] | None = None
+        self._read_at = 0.0
+        self._has_trouble = False
         self._reported: dict[Path, str] = {}
 
     def scan(self) -> Mapping[str, PublishedModel]:
         """See gateway.core.ports.Repository. A model is servable once its live.json names a readable version.
 
         A model that was servable and cannot be read any more stays as it was: an unreadable file must not unload what
-        serves. It goes when its directory goes.
+        serves. It goes when its directory goes. Read are only directories and files that have changed: this is asked
+        many times a second.
         """
+        stamps = self._read_stamps()
+        if stamps is not None and stamps == self._stamps and time.monotonic() - self._read_at < _LONGEST_UNREAD_S:
+            return self._models
+        known, self._stamps, self._has_trouble = self._found, None, False
         try:
-            found = models(self._root)
+            self._found = models(self._root)
         except OSError as error:
             self._report(self._root, str(error))
             return self._models
-        read = ((paths.model, self._read_model(paths) or self._models.get(paths.model)) for paths in found)
+        read = ((paths.model, self._read_model(paths) or self._models.get(paths.model)) for paths in self._found)
         self._models = {name: model for name, model in read if model is not None}
+        if self._found == known and not self._has_trouble:
+            self._stamps, self._read_at = stamps, time.monotonic()
         return self._models
+
+    def _read_stamps(self) -> Sequence[_Stamp | None] | None:
+        """What differs once anything that `scan` reads has changed; None when it changed only just now."""
+        watched = [self._root, *(path for paths in self._found for path in (paths.root, paths.live))]
+        stamps = [_stamp(path) for path in watched]
+        latest_ns = max((stamp[0] for stamp in stamps if stamp is not None), default=0)
+        return None if abs(time.time_ns() - latest_ns) < _TICK_NS else stamps
 
     def _read_model(self, paths: ModelPaths) -> PublishedModel | None:
         try:
@@ -129,9 +155,18 @@ class DirectoryRepository:
 
     def _report(self, path: Path, problem: str) -> None:
         """Log a problem once, not at every scan."""
+        self._has_trouble = True
         if self._reported.get(path) != problem:
             self._reported[path] = problem
             log.error("%s is not servable: %s", path, problem)
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ctime_ns, status.st_ino, status.st_size  # the time of any change, of rights too
 
 
 def _remove_half_written(paths: ModelPaths) -> None:
@@ -172,7 +207,8 @@ def _convert(manifest: Manifest) -> PublishedVersion:
         inputs=tuple(_convert_tensor(tensor) for tensor in manifest.signature.inputs),
         outputs=tuple(_convert_tensor(tensor) for tensor in manifest.signature.outputs),
     )
-    return PublishedVersion(manifest.version, signature, _convert_image(manifest.image))
+    engines = frozenset(manifest.made_from) or None
+    return PublishedVersion(manifest.version, signature, _convert_image(manifest.image), engines)
 
 
 def _convert_tensor(tensor: ManifestTensorSpec) -> TensorSpec:

@@ -8,6 +8,8 @@ from twinserve.memory_guard import GatewayWord
 _DISTURBED_PHASES = ("load", "warm", "compare")
 """Phases of a rollout that fail or start over when an engine goes; the others go on with the one that is left."""
 
+_WELL = ("ready", "not made for it")
+
 
 class _Engine(msgspec.Struct):
     engine: str
@@ -59,6 +61,6 @@ def ask_gateway(gateway: GatewayClient) -> GatewayWord | None:
 
 def _holds_live(model: _Model, engine: str) -> bool:
     return any(
-        version.version == model.live and engine in version.engines and version.engines[engine].state == "ready"
+        version.version == model.live and engine in version.engines and version.engines[engine].state in _WELL
         for version in model.versions
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
+from contracts import byte_strings
+from contracts.bfloat16 import BFLOAT16, narrow
 from contracts.golden import Golden, read_arrays, read_golden
 from contracts.manifest import Image, Model, Signature, TensorSpec
 from twinserve.digits import GOLDEN_COUNT, GOLDEN_SEED, golden_digits
@@ -16,6 +19,9 @@ from twinserve.tensors import Tensors, dtype_of, find_fault, has_rows
 
 FREE_SIZE = 4
 """The size that a free dimension gets in drawn inputs, the rows excepted."""
+
+_WORDS = ("one", "two words", "", "Grüße", "12", "a\nb", "a word of some more letters, and a stop.")
+_BARE_BFLOAT16 = np.dtype("V2")  # what npz makes of the dtype of ml_dtypes
 
 _PREFIXES = ("inputs/", "outputs/")
 
@@ -76,13 +82,28 @@ def read_test_set(model: Model, data: Path, fetch: Callable[[Path, Image], Path]
 
 
 def _by_name(file: Path, signature: Signature) -> Golden:
-    """Inputs under their plain names, or as contracts.golden writes them. Raises BadDocument, OSError."""
+    """Inputs under their plain names, or as contracts.golden writes them. Raises BadDocument, OSError.
+
+    Under plain names BYTES may be text (as UTF-8), and BF16 any floats.
+    """
     arrays = read_arrays(file)
     if any(key.startswith(_PREFIXES) for key in arrays):
         return read_golden(file)
     is_input = "labels" in {spec.name for spec in signature.inputs}
     labels = None if is_input else arrays.pop("labels", None)
-    return Golden(inputs=arrays, labels=labels)
+    datatypes = {spec.name: spec.datatype for spec in signature.inputs}
+    return Golden({name: _as(datatypes.get(name, ""), array) for name, array in arrays.items()}, labels=labels)
+
+
+def _as(datatype: str, array: NDArray[Any]) -> NDArray[Any]:
+    """What npz has no dtype for may come as one it has: BYTES as text or byte strings, BF16 as floats or bare bytes."""
+    if datatype == "BYTES":
+        return byte_strings.from_text(array)
+    if datatype == "BF16" and array.dtype.kind == "f":
+        return narrow(array)
+    if datatype == "BF16" and array.dtype == _BARE_BFLOAT16:
+        return array.view(BFLOAT16)
+    return array
 
 
 def _check(where: str, inputs: Mapping[str, NDArray[Any]], signature: Signature) -> None:
@@ -105,6 +126,11 @@ def _draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
     if has_rows(spec):
         shape[0] = GOLDEN_COUNT
     dtype = dtype_of(spec)
+    if spec.datatype == "BYTES":
+        words = [_WORDS[index].encode() for index in generator.integers(0, len(_WORDS), prod(shape))]
+        return byte_strings.array_of(words, shape)
+    if spec.datatype == "BF16":
+        return narrow(generator.standard_normal(shape))
     if dtype.kind == "f":
         return generator.standard_normal(shape).astype(dtype)
     return generator.integers(0, 2 if dtype.kind == "b" else 10, shape).astype(dtype)

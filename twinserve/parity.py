@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from contracts.bfloat16 import BFLOAT16, EPSILON, widen
 from contracts.manifest import Comparison, Image, Signature, TensorSpec, Thresholds
 from twinserve.tensors import Tensors, find_fault, rows_of
 
@@ -83,7 +85,11 @@ def _differences(engine: str, reference: Tensors, outputs: Tensors, thresholds: 
         if actual.shape != expected.shape:
             shapes = f"{list(actual.shape)}, the reference has {list(expected.shape)}"
             raise ParityError(f"{engine} answers {name} with shape {shapes}")
-        if expected.dtype.kind == "f":
+        if expected.dtype == BFLOAT16:
+            # So much comes of rounding alone, whatever was computed before.
+            coarser = replace(thresholds, rtol=max(thresholds.rtol, EPSILON))
+            largest.append(_float_differences(engine, name, widen(expected), widen(actual), coarser))
+        elif expected.dtype.kind == "f":
             largest.append(_float_differences(engine, name, expected, actual, thresholds))
         elif not np.array_equal(actual, expected):
             first = _first_row(actual != expected)

@@ -60,7 +60,8 @@ def publish(
 
     Give --weights, for a model that has the shipped model's network; or --from-torchscript and --from-saved-model
     both, which are then proven equal to each other. One of them beside --weights takes the place of that engine's
-    export. The live version stays as it is; where there is none yet, the newest version becomes live.
+    export. A model with BYTES is made --from-saved-model alone, for TensorFlow Serving alone, since PyTorch has no
+    strings. The live version stays as it is; where there is none yet, the newest version becomes live.
     """
     target = repository or Places.from_environment(environment()).repository
     source = Source(weights=weights, torchscript=from_torchscript, saved_model=from_saved_model)

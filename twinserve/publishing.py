@@ -132,6 +132,8 @@ def _summary(manifest: Manifest) -> str:
     parity = manifest.parity
     compared = [parity.golden, *([parity.test_set] if parity.test_set else [])]
     furthest = max(max(comparison.max_abs_diff.values()) for comparison in compared)
+    if len(manifest.made_from) == 1:
+        return f"published for {' and '.join(manifest.made_from)} alone: PyTorch has no strings"
     of = "the reference" if parity.reference == "weights" else "the TorchScript artifact"
     accuracy = f", accuracy {manifest.accuracy:.2%}" if parity.test_set and manifest.accuracy is not None else ""
     return f"published, engines within {furthest:.1e} of {of}{accuracy}"

@@ -1,4 +1,8 @@
-"""One version made in a staged directory: exported for both engines, proven equal, described by its manifest."""
+"""One version made in a staged directory: exported for its engines, proven equal, described by its manifest.
+
+A model with BYTES is for TensorFlow Serving alone. It is proven equal to nothing then; its golden answers are its own,
+and say whether an engine that loads it later still computes the same.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -18,6 +22,7 @@ from contracts.manifest import (
     Manifest,
     Model,
     Parity,
+    Signature,
     Thresholds,
     Weights,
     encode_document,
@@ -29,6 +34,8 @@ from twinserve.inputs import TestSet, golden_inputs, read_test_set
 from twinserve.parity import Subject, compare
 from twinserve.reference import load_weights, logits
 from twinserve.tensors import Tensors, rows_of
+
+WITHOUT_STRINGS = "torchserve"
 
 Say = Callable[[str], None]
 Kind = Literal["weights", "torchscript", "saved_model"]
@@ -56,7 +63,8 @@ class Source:
             if path:
                 return kind, path
         raise BadSource(
-            f"nothing is given for {engine}: weights, or both a TorchScript file and a SavedModel, are needed"
+            f"nothing is given for {engine}: weights, or both a TorchScript file and a SavedModel, are needed (a "
+            "SavedModel alone for a model with BYTES)"
         )
 
 
@@ -84,8 +92,11 @@ class Job:
 
 def read_record(source: Source, model: Model) -> Weights | None:
     """The record of the weights, once all that is given was looked at. Raises BadSource, BadDocument, OSError."""
-    for engine in EXPORTERS:
+    engines = _exporters(model.signature)
+    for engine in engines:
         source.given_to(engine)
+    if source.torchscript and WITHOUT_STRINGS not in engines:
+        raise BadSource(f"{model.model} has BYTES, which PyTorch has not: give the SavedModel alone")
     if source.torchscript and not source.torchscript.is_file():
         raise BadSource(f"{source.torchscript} is not a file")
     if source.saved_model and not source.saved_model.is_dir():
@@ -107,6 +118,12 @@ def read_record(source: Source, model: Model) -> Weights | None:
     return weights
 
 
+def _exporters(signature: Signature) -> Mapping[str, str]:
+    """The exporters for the engines that can serve this signature: PyTorch has no strings."""
+    has_strings = any(spec.datatype == "BYTES" for spec in (*signature.inputs, *signature.outputs))
+    return {engine: module for engine, module in EXPORTERS.items() if not (has_strings and engine == WITHOUT_STRINGS)}
+
+
 def stage(job: Job, staged: VersionPaths, scratch: Path) -> Manifest:
     """Fill the directory of `staged`; `scratch` is an empty one, for what is needed only meanwhile.
 
@@ -117,11 +134,11 @@ def stage(job: Job, staged: VersionPaths, scratch: Path) -> Manifest:
     reference = _forward(job.source.weights, golden, job.model) if job.source.weights else None
     test = _test_set(job, scratch)
     made = _export(job, golden, test, staged.root, scratch)
-    answers = {engine: read_golden(scratch / f"{engine}-golden.npz").outputs for engine in EXPORTERS}
-    reference = reference or answers["torchserve"]
+    answers = {engine: read_golden(scratch / f"{engine}-golden.npz").outputs for engine in made}
+    reference = reference or next(iter(answers.values()))
     job.say(f"comparing {_rows(job.model, golden) or 1} golden answers")
     parity = Parity(
-        reference="torchscript" if weights is None else "weights",
+        reference="weights" if weights else job.source.given_to(next(iter(made)))[0],
         thresholds=job.proof.thresholds,
         golden=compare(_subject(job), _rows(job.model, golden), reference, answers),
         test_set=_compare_test_set(job, test, scratch),
@@ -133,7 +150,7 @@ def stage(job: Job, staged: VersionPaths, scratch: Path) -> Manifest:
         signature=job.model.signature,
         parity=parity,
         digests=digests_of(staged),
-        made_from={engine: job.source.given_to(engine)[0] for engine in EXPORTERS},
+        made_from={engine: job.source.given_to(engine)[0] for engine in made},
         operators=made["tfserving"].operators,
         accuracy=_accuracy(parity.test_set, weights),
         weights=weights,
@@ -171,13 +188,14 @@ def _test_set(job: Job, scratch: Path) -> TestSet | None:
 
 
 def _export(job: Job, golden: Tensors, test: TestSet | None, out: Path, scratch: Path) -> Mapping[str, ExportReport]:
-    """Run every exporter at once. Their answers lie in `scratch` then."""
-    job.say(f"exporting for {' and '.join(EXPORTERS)}")
+    """Run every exporter at once, that of the engine with the reference first. Their answers lie in `scratch` then."""
+    exporters = _exporters(job.model.signature)
+    job.say(f"exporting for {' and '.join(exporters)}")
     model_json, inputs = scratch / "model.json", scratch / "golden.npz"
     model_json.write_bytes(encode_document(job.model))
     write_golden(inputs, Golden(golden))
     commands = {}
-    for engine, module in EXPORTERS.items():
+    for engine, module in exporters.items():
         kind, path = job.source.given_to(engine)
         options = {
             "--model-json": model_json,
@@ -192,7 +210,7 @@ def _export(job: Job, golden: Tensors, test: TestSet | None, out: Path, scratch:
             options |= {"--test-inputs": scratch / "test.npz", "--test-outputs": scratch / f"{engine}-test.npz"}
         commands[engine] = [module, *(str(part) for option in options.items() for part in option)]
     run_all(commands, job.lock, job.proof.timeout_s, lambda engine, line: job.say(f"{engine}: {line}"))
-    return {engine: read_document(scratch / f"{engine}.json", ExportReport) for engine in EXPORTERS}
+    return {engine: read_document(scratch / f"{engine}.json", ExportReport) for engine in exporters}
 
 
 def _compare_test_set(job: Job, test: TestSet | None, scratch: Path) -> Comparison | None:
@@ -200,9 +218,10 @@ def _compare_test_set(job: Job, test: TestSet | None, scratch: Path) -> Comparis
         return None
     rows = _rows(job.model, test.inputs)
     job.say(f"comparing {rows} answers to the test set")
-    answers = {engine: read_golden(scratch / f"{engine}-test.npz").outputs for engine in EXPORTERS}
+    engines = _exporters(job.model.signature)
+    answers = {engine: read_golden(scratch / f"{engine}-test.npz").outputs for engine in engines}
     weights = job.source.weights
-    reference = _forward(weights, test.inputs, job.model) if weights else answers["torchserve"]
+    reference = _forward(weights, test.inputs, job.model) if weights else next(iter(answers.values()))
     return compare(_subject(job), rows, reference, answers, test.labels)
 
 

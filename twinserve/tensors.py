@@ -6,14 +6,23 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts import byte_strings
+from contracts.bfloat16 import BFLOAT16
 from contracts.manifest import TensorSpec
+
+_ODD = {"BYTES": byte_strings.BYTES, "BF16": BFLOAT16}
 
 T = TypeVar("T")
 Tensors = Mapping[str, NDArray[Any]]
 
 
 def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
-    """The numpy dtype of a tensor: both name datatypes alike but for one prefix, FP32 is float32."""
+    """The numpy dtype of a tensor: both name datatypes alike but for one prefix, FP32 is float32.
+
+    BYTES are objects, every one a `bytes`; BF16 is contracts.bfloat16's.
+    """
+    if spec.datatype in _ODD:
+        return _ODD[spec.datatype]
     return np.dtype(spec.datatype.lower().replace("fp", "float"))
 
 

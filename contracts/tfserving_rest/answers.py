@@ -24,12 +24,24 @@ _DIGITS = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
 _INTEGERS = frozenset(
     np.dtype(dtype) for dtype in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64)
 )
-_NAMES = {"float16": "half", "object": "string"}
+_NAMES = {"float16": "half", "object": "string", "[('bfloat16', '<u2')]": "bfloat16"}
 
 
 def encode_error(message: str) -> bytes:
     """The error body: an object with the one key "error"."""
     return encode_text(json.dumps({"error": message}, indent=4, ensure_ascii=False))
+
+
+def check_outputs(outputs: Mapping[str, Array], is_row: bool) -> None:
+    """Raises what `encode_outputs` would raise, at a cost that does not grow with the arrays."""
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
+    if is_row:
+        _check_rows(outputs)
+    for array in outputs.values():
+        if not (array.dtype in _DIGITS or array.dtype in _INTEGERS or array.dtype == np.bool_ or array.dtype.hasobject):
+            name = _NAMES.get(str(array.dtype), str(array.dtype))
+            raise invalid(f"Failed to write JSON value for tensor type: {name}")
 
 
 def encode_outputs(outputs: Mapping[str, Array], is_row: bool) -> bytes:
@@ -38,8 +50,7 @@ def encode_outputs(outputs: Mapping[str, Array], is_row: bool) -> bytes:
     Raises Refusal for a dtype that JSON does not carry and, in rows, for arrays that have none, or
     different numbers of them.
     """
-    if not outputs:
-        raise invalid("Cannot convert empty tensor map to JSON")
+    check_outputs(outputs, is_row)
     if is_row:
         return _document(_ROW_KEY, _rows(outputs))
     texts = {alias: _nested(_element_texts(alias, array), array.shape, 0)[0] for alias, array in outputs.items()}
@@ -77,7 +88,7 @@ def _float_text(value: float, text: str) -> str:
     return text if "." in text or "e" in text else text + ".0"
 
 
-def _rows(outputs: Mapping[str, Array]) -> str:
+def _check_rows(outputs: Mapping[str, Array]) -> None:
     count: int | None = None
     for alias, array in outputs.items():
         if not array.shape:
@@ -85,6 +96,9 @@ def _rows(outputs: Mapping[str, Array]) -> str:
         if count is not None and array.shape[0] != count:
             raise invalid(f"Tensor name: {alias} has inconsistent batch size: {array.shape[0]} expecting: {count}")
         count = array.shape[0]
+
+
+def _rows(outputs: Mapping[str, Array]) -> str:
     columns = {alias: _nested(_element_texts(alias, array), array.shape, 1) for alias, array in outputs.items()}
     if len(columns) == 1:
         return _lines(next(iter(columns.values())))
@@ -99,11 +113,8 @@ def _element_texts(alias: str, array: Array) -> list[str]:
         return list(map(str, array.ravel().tolist()))
     if array.dtype == np.bool_:
         return ["true" if value else "false" for value in array.ravel().tolist()]
-    if array.dtype.hasobject:
-        write = _base64 if alias.endswith(_BYTES_SUFFIX) else _string
-        return [write(_bytes(value)) for value in array.ravel().tolist()]
-    name = _NAMES.get(str(array.dtype), str(array.dtype))
-    raise invalid(f"Failed to write JSON value for tensor type: {name}")
+    write = _base64 if alias.endswith(_BYTES_SUFFIX) else _string
+    return [write(_bytes(value)) for value in array.ravel().tolist()]
 
 
 def _nested(texts: list[str], shape: Sequence[int], down_to: int) -> list[str]:

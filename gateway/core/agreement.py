@@ -5,11 +5,13 @@ same. Must not know who asked, nor what follows from an answer that is off.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.core.tensors import Tensor
+from gateway.core.tensors import BFLOAT16, Tensor, widen
+
+_BFLOAT16_EPSILON = 2.0**-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class Tolerance:
 def find_difference(right: Mapping[str, Tensor], answer: Mapping[str, Tensor], tolerance: Tolerance) -> str:
     """What is wrong with `answer`, outputs by name; "" when each has the name, dtype, shape and values it must have.
 
-    NaN equals NaN; outputs that are no floating-point numbers must be equal.
+    NaN equals NaN; outputs that are no floating-point numbers must be equal. BF16 may always be off by the distance of
+    two neighbours, for so much comes of rounding alone.
     """
     if set(right) != set(answer):
         return f"expected outputs {sorted(right)}, got {sorted(answer)}"
@@ -34,11 +37,16 @@ def find_difference(right: Mapping[str, Tensor], answer: Mapping[str, Tensor], t
         got = answer[name]
         if got.shape != wanted.shape or got.dtype != wanted.dtype:
             return f"{name} is {got.dtype} {list(got.shape)}, expected {wanted.dtype} {list(wanted.shape)}"
-        if not np.issubdtype(wanted.dtype, np.floating):
+        if not _is_float(wanted):
             if not np.array_equal(got, wanted):
                 return f"{name} differs"
-        elif not np.allclose(got, wanted, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True):
-            return f"{name} differs by {_apart(wanted, got):.3g}, allowed are {tolerance}"
+            continue
+        allowed = tolerance
+        if wanted.dtype == BFLOAT16:
+            wanted, got = widen(wanted), widen(got)
+            allowed = replace(tolerance, rtol=max(tolerance.rtol, _BFLOAT16_EPSILON))
+        if not np.allclose(got, wanted, rtol=allowed.rtol, atol=allowed.atol, equal_nan=True):
+            return f"{name} differs by {_apart(wanted, got):.3g}, allowed are {allowed}"
     return ""
 
 
@@ -50,12 +58,16 @@ def max_abs_diff(right: Mapping[str, Tensor], answer: Mapping[str, Tensor]) -> f
     largest: float | None = None
     for name, tensor in right.items():
         other = answer.get(name)
-        if other is None or other.shape != tensor.shape or not np.issubdtype(tensor.dtype, np.floating):
+        if other is None or other.shape != tensor.shape or not _is_float(tensor):
             continue
         if tensor.size:
-            apart = _apart(tensor, other)
+            apart = _apart(widen(tensor), widen(other))
             largest = apart if largest is None else max(largest, apart)
     return largest
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.dtype == BFLOAT16 or np.issubdtype(tensor.dtype, np.floating)
 
 
 def _apart(right: Tensor, other: Tensor) -> float:

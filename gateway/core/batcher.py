@@ -19,7 +19,7 @@ from gateway.core.batch_plan import BatchLimits, Candidate, plan_batch, plan_par
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError, TooLarge
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Events
-from gateway.core.tensors import Signature, Tensor
+from gateway.core.tensors import Signature, Tensor, count_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Batcher:
                 f"the queue of {self._model} version {self._version} on {self._engine.name} is full: "
                 f"{self._queued_rows} of {self._limits.queue_rows} rows wait"
             )
-        size_bytes = sum(tensor.nbytes for tensor in inputs.values())
+        size_bytes = sum(map(count_bytes, inputs.values()))
         if self._can_part and rows > 1 and self._limits.are_passed_by(rows, size_bytes):
             return await self._submit_parts(inputs, plan_parts(rows, size_bytes, self._limits), deadline)
         waiting = self._enqueue(inputs, rows, size_bytes, deadline)
@@ -105,7 +105,7 @@ class Batcher:
         members = []
         for part in parts:
             share = {name: tensor[part.start : part.stop] for name, tensor in inputs.items()}
-            members.append(self._enqueue(share, len(part), sum(tensor.nbytes for tensor in share.values()), deadline))
+            members.append(self._enqueue(share, len(part), sum(map(count_bytes, share.values())), deadline))
         self._dispatch()
         timer = asyncio.get_running_loop().call_at(deadline, _expire_all, members)
         try:
@@ -149,6 +149,9 @@ class Batcher:
     def _stack_key(self, inputs: Mapping[str, Tensor]) -> Hashable:
         if not self._signature.is_batchable:
             return object()  # equal to nothing else: each request is its own batch
+        if len(inputs) == 1:
+            [(name, tensor)] = inputs.items()
+            return name, tensor.shape[1:]
         return tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
 
     def _dispatch(self) -> None:

@@ -24,9 +24,18 @@ from gateway.core.ports import Engine, Events, Observed, PeerReport, Peers, Repo
 from gateway.core.published import PublishedModel
 from gateway.core.readiness import Readiness, can_answer_all
 from gateway.core.router import Router, RoutingTable
-from gateway.core.routes import Snapshot, expired_claims, lanes_in, plan_lanes, plan_resident, plan_routes, with_lanes
+from gateway.core.routes import (
+    Snapshot,
+    expired_claims,
+    lanes_in,
+    plan_lanes,
+    plan_resident_on,
+    plan_routes,
+    with_lanes,
+)
 from gateway.core.sightings import Sightings
 from gateway.core.trials import TrialLimits, Trials
+from gateway.core.turns import LoadTurns
 from gateway.core.warmup import WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
@@ -39,12 +48,14 @@ _WARMUP_MOMENT_S = 0.25
 class KeeperLimits:
     """How often repository and engines are looked at (seconds), and the bounds of trials, warm-ups and batchers.
 
-    An engine is looked at every `busy_interval_s` while something on it is loading or it is on its way back.
+    An engine is looked at every `busy_interval_s` while something on it is loading or it is on its way back. For
+    `turn_s` at most it waits for another to load first.
     """
 
     repository_interval_s: float = 0.25
     probe_interval_s: float = 1.0
     busy_interval_s: float = 0.1
+    turn_s: float = 5.0
     trial: TrialLimits = field(default_factory=TrialLimits)
     warmup: WarmupLimits = field(default_factory=WarmupLimits)
     batch: BatchLimits = field(default_factory=BatchLimits)
@@ -77,6 +88,7 @@ class Keeper:
         self._routed_models: Mapping[str, PublishedModel] = {}
         self._observed: dict[str, States] = {}
         self._damage = Damage(repository)
+        self._turns = LoadTurns(limits.turn_s)
         self._wakes = {name: asyncio.Event() for name in self._engines}
         self._behind: set[str] = set()
         self._complaints: dict[str, str] = {}
@@ -170,7 +182,7 @@ class Keeper:
             await self.look_at(engine)
             states = self._observed.get(engine.name, {}).values()
             is_behind = engine.name in self._behind or any(seen.state in UNSETTLED for seen in states)
-            is_busy = is_behind or self._trials.is_on(engine.name)
+            is_busy = is_behind or self._trials.is_on(engine.name) or self._turns.is_waiting(engine.name)
             try:
                 interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
                 async with asyncio.timeout(interval_s):
@@ -211,6 +223,8 @@ class Keeper:
         if may_return and observed != self._observed.get(engine.name):
             self._observed[engine.name] = observed
             self._assign_table()
+            for name in filter(self._turns.is_waiting, self._wakes):
+                self._wakes[name].set()
 
     async def _bring_up_to_date(self, engine: Engine) -> States:
         """Tell the engine what to hold, if that is this process's part; returns what it says it holds."""
@@ -221,7 +235,9 @@ class Keeper:
         in_use = self._lanes.held(engine.name).union(
             *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
         )
-        desired = desired_versions(plan_resident(self._snapshot), in_use)
+        desired = desired_versions(plan_resident_on(self._snapshot, engine.name), in_use)
+        lanes = lanes_in(self._router.table.models)
+        desired = self._turns.leave_out(engine.name, desired, observed, self._snapshot, lanes)
         desired = await self._damage.leave_out(desired, observed)
         if not needs_change(desired, observed):
             self._behind.discard(engine.name)
@@ -244,7 +260,7 @@ class Keeper:
     async def _judge(self, engine: Engine, held: States) -> States:
         """What this process thinks of each version: warmed and right, or not, and what is damaged."""
         self._warmups.keep_only(engine.name, frozenset(k for k, s in held.items() if s.state is VersionState.READY))
-        resident = plan_resident(self._snapshot)
+        resident = plan_resident_on(self._snapshot, engine.name)
         ready = [
             key
             for key, seen in held.items()

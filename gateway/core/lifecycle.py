@@ -38,7 +38,11 @@ def answering_version(model: PublishedModel, before: int | None, observed: Mappi
     """
     if before is None or before == model.live or before not in model.versions:
         return model.live
-    states = [seen.state if (seen := held.get((model.name, model.live))) else None for held in observed.values()]
+    states = [
+        seen.state if (seen := held.get((model.name, model.live))) else None
+        for engine, held in observed.items()
+        if model.is_for(model.live, engine)
+    ]
     has_settled = all(state in (VersionState.READY, VersionState.ERROR) for state in states)
     return model.live if has_settled and VersionState.READY in states else before
 
@@ -61,13 +65,14 @@ def needs_change(desired: Mapping[str, frozenset[int]], observed: States) -> boo
 
 
 def is_live_everywhere(models: Mapping[str, PublishedModel], observed: Mapping[str, States]) -> bool:
-    """Whether every engine has the live version of every model ready (and there is a model at all)."""
+    """Whether every engine has the live versions that were made for it ready (and there is a model at all)."""
     if not models or not observed:
         return False
     return all(
         (seen := states.get((model.name, model.live))) is not None and seen.state is VersionState.READY
-        for states in observed.values()
+        for engine, states in observed.items()
         for model in models.values()
+        if model.is_for(model.live, engine)
     )
 
 

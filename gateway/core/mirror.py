@@ -21,7 +21,7 @@ from gateway.core.leases import hold_all
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.ports import Events
 from gateway.core.router import Lane, ModelRoute, VersionRoute
-from gateway.core.tensors import Tensor
+from gateway.core.tensors import Tensor, count_bytes
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Mirror:
         self, engine: str, request: InferRequest, answer: InferAnswer, copy: Mapping[str, Tensor], problem: str
     ) -> None:
         tensors = (*request.inputs.values(), *answer.outputs.values(), *copy.values())
-        is_small = sum(tensor.nbytes for tensor in tensors) <= self._limits.kept_bytes
+        is_small = sum(map(count_bytes, tensors)) <= self._limits.kept_bytes
         self._mismatches.append(
             Mismatch(
                 at=time.time(),

@@ -16,9 +16,10 @@ from gateway.core.published import PublishedModel
 class Plan:
     """How a version is to go live.
 
-    `keep` versions stay loaded beside it. `engines` must have it before it does; None is all, and a lost one is waited
-    for. `canary` are the shares (0..1) it answers on its way, each for at least `hold_s` seconds. `max_slowdown` bounds
-    how many times longer it may take than the live version for the same batch, before any client sees it.
+    `keep` versions stay loaded beside it. `engines` must have it before it does; None is all it was made for, and a
+    lost one is waited for. `canary` are the shares (0..1) it answers on its way, each for at least `hold_s` seconds.
+    `max_slowdown` bounds how many times longer it may take than the live version for the same batch, before any client
+    sees it.
     """
 
     version: int
@@ -38,6 +39,8 @@ def check_plan(plan: Plan, model: PublishedModel, engines: Collection[str]) -> N
         known = sorted(model.versions)
         raise NotFound(f"unknown version {plan.version} of model {model.name!r}: expected one of {known}")
     check_engines_exist(plan.engines or (), engines)
+    if strange := [engine for engine in plan.engines or () if not model.is_for(plan.version, engine)]:
+        raise InvalidRequest(f"version {plan.version} of {model.name!r} is not for {strange[0]!r}")
     if list(plan.canary) != sorted(plan.canary) or not all(0 < share <= 1 for share in plan.canary):
         raise InvalidRequest(f"canary shares {list(plan.canary)}: expected rising shares above 0 and up to 1")
     before, after = model.versions.get(model.live), model.versions[plan.version]
@@ -46,6 +49,11 @@ def check_plan(plan: Plan, model: PublishedModel, engines: Collection[str]) -> N
             f"version {plan.version} has another signature than the live version {model.live}: clients of one "
             "cannot be clients of the other, so there can be no canary"
         )
+
+
+def engines_of(plan: Plan, model: PublishedModel, engines: Collection[str]) -> tuple[str, ...]:
+    """The engines that must have the version before it goes live: those named, or all that it was made for."""
+    return plan.engines or tuple(engine for engine in engines if model.is_for(plan.version, engine))
 
 
 def check_engines_exist(named: Collection[str], engines: Collection[str]) -> None:

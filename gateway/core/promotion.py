@@ -15,7 +15,7 @@ from dataclasses import replace
 from gateway.core.canary import judge
 from gateway.core.claims import flipped, renewed
 from gateway.core.errors import ServingError
-from gateway.core.plan import Plan
+from gateway.core.plan import Plan, engines_of
 from gateway.core.ports import Observed, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 from gateway.core.speed import COMPARED_ROWS, measure_slowdown
@@ -41,7 +41,8 @@ class Promotion:
         self._model = model
         self._plan = plan
         self._around = around
-        self._engines = plan.engines or tuple(around.engines)
+        published = around.keeper.models.get(model)  # it may have left the repository this moment
+        self._engines = engines_of(plan, published, around.engines) if published else ()
         self._renewed_at = 0.0
         self._began_at = time.monotonic()
         self._rounds = {engine: around.keeper.rounds(engine) for engine in self._engines}

@@ -32,11 +32,16 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class PublishedVersion:
-    """A version in the repository."""
+    """A version in the repository. `engines` are those it was made for, None is all there are."""
 
     version: int
     signature: Signature
     image: ImageRecipe | None
+    engines: frozenset[str] | None = None
+
+    def is_for(self, engine: str) -> bool:
+        """Whether the engine can load it at all."""
+        return self.engines is None or engine in self.engines
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,11 @@ class PublishedModel:
     kept: tuple[int, ...] = ()
     mirror: Mapping[str, float] = field(default_factory=dict)
     candidate: CandidateVersion | None = None
+
+    def is_for(self, version: int, engine: str) -> bool:
+        """Whether this version is published and was made for the engine."""
+        published = self.versions.get(version)
+        return published is not None and published.is_for(engine)
 
 
 @dataclass(frozen=True, slots=True)

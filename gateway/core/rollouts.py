@@ -14,7 +14,7 @@ from gateway.core import records
 from gateway.core.claims import check_unclaimed, claimed, flipped_back, withdrawn
 from gateway.core.errors import Conflict, InvalidRequest, NotFound, ServingError, Unavailable
 from gateway.core.orphans import Orphans
-from gateway.core.plan import Plan, check_engines_exist, check_plan
+from gateway.core.plan import Plan, check_engines_exist, check_plan, engines_of
 from gateway.core.ports import VersionState
 from gateway.core.promotion import Promotion, RolloutFailed, wait_followed
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
@@ -89,7 +89,7 @@ class Rollouts:
         if plan.version == published.live:
             await self._keep_fewer(model, plan.keep)
             return records.done(records.begun("promote", published, plan.version, name), "it was live already")
-        self._check_engines(plan)
+        self._check_engines(plan, published)
         damage = await self._around.repository.find_damage(model, plan.version)
         record = records.begun("promote", published, plan.version, name, phase="load")
         if damage:
@@ -112,7 +112,7 @@ class Rollouts:
         record = records.begun("rollback", published, target, self._around.peers.name, phase="flip")
         if target in published.kept and self._is_ready(model, target):
             return await self._flip_back(published, record, keep)
-        self._check_engines(Plan(target))
+        self._check_engines(Plan(target), published)
         return await self._begin(model, Plan(target, keep=keep), replace(record, phase="load"))
 
     async def set_routing(
@@ -248,8 +248,9 @@ class Rollouts:
             raise NotFound(f"unknown model {model!r}: expected one of {sorted(self._around.keeper.models)}")
         return published
 
-    def _check_engines(self, plan: Plan) -> None:
-        down = [name for name in plan.engines or self._around.engines if name not in self._around.keeper.observed]
+    def _check_engines(self, plan: Plan, model: PublishedModel) -> None:
+        wanted = engines_of(plan, model, self._around.engines)
+        down = [name for name in wanted if name not in self._around.keeper.observed]
         if down:
             raise Unavailable(
                 f"{' and '.join(down)} cannot load it now: wait until it is up (a promote may also go on with the "
@@ -258,7 +259,8 @@ class Rollouts:
 
     def _is_ready(self, model: str, version: int) -> bool:
         """Whether every engine that is up answers with this version, in this process's eyes."""
-        states = [held.get((model, version)) for held in self._around.keeper.observed.values()]
+        published, observed = self._published(model), self._around.keeper.observed
+        states = [held.get((model, version)) for engine, held in observed.items() if published.is_for(version, engine)]
         return bool(states) and all(seen is not None and seen.state is VersionState.READY for seen in states)
 
     async def _keep_fewer(self, model: str, keep: int) -> None:

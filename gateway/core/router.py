@@ -27,12 +27,16 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class VersionRoute:
-    """A version that can be asked for. No lanes: it is known, but no engine has it ready."""
+    """A version that can be asked for. No lanes: it is known, but no engine has it ready.
+
+    `engines` are those it was made for, None is all there are.
+    """
 
     version: int
     signature: Signature
     image: ImageRecipe | None
     lanes: Mapping[str, Lane]
+    engines: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +137,16 @@ class Router:
             raise InvalidRequest(f"unknown engine {name!r}: expected one of {list(self.table.engines)}")
 
     def lanes(self, model: str, route: VersionRoute, forced: str | None) -> Iterator[Lane]:
-        """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others."""
+        """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others.
+
+        Raises InvalidRequest for a forced engine that the version was not made for.
+        """
         if forced is not None:
             if forced in route.lanes:
                 yield route.lanes[forced]
+            elif route.engines is not None and forced not in route.engines:
+                there = " and ".join(sorted(route.engines))
+                raise InvalidRequest(f"{model} version {route.version} is for {there} alone, not for {forced!r}")
             return
         if not route.lanes:
             return

@@ -40,6 +40,15 @@ def plan_resident(snapshot: Snapshot) -> Mapping[str, tuple[int, ...]]:
     return {name: resident_versions(model, _answering(snapshot, model)) for name, model in snapshot.models.items()}
 
 
+def plan_resident_on(snapshot: Snapshot, engine: str) -> Mapping[str, tuple[int, ...]]:
+    """Those of them that were made for this engine; models without any are left out."""
+    made_for_it = {
+        name: tuple(version for version in versions if snapshot.models[name].is_for(version, engine))
+        for name, versions in plan_resident(snapshot).items()
+    }
+    return {name: versions for name, versions in made_for_it.items() if versions}
+
+
 def plan_lanes(snapshot: Snapshot) -> frozenset[LaneKey]:
     """Every version on every engine that requests may be sent to."""
     return frozenset(
@@ -84,7 +93,7 @@ def _plan_route(
     for version in resident:
         published = model.versions[version]
         lanes = {key.engine: lane(key, published.signature) for key in _ready_lanes(snapshot, model.name, version)}
-        versions[version] = VersionRoute(version, published.signature, published.image, lanes)
+        versions[version] = VersionRoute(version, published.signature, published.image, lanes, published.engines)
     candidate = model.candidate if model.name not in snapshot.expired else None
     canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate else None
     return ModelRoute(model.name, _answering(snapshot, model), model.weights, versions, canary, model.mirror)

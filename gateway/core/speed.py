@@ -14,6 +14,7 @@ from gateway.core.errors import ServingError
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine
 from gateway.core.tensors import Tensor
+from gateway.core.warmup import rest
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ async def measure_slowdown(
         except ServingError as error:
             log.info("%s version %d on %s cannot be compared with: %s", model, before, engine.name, error.message)
             return None
-        ratios.append(await _time(engine, model, new, inputs) / before_s)
+        new_s = await _time(engine, model, new, inputs)
+        ratios.append(new_s / before_s)
+        await rest(before_s + new_s)
         await after_each()
     return statistics.median(ratios)
 

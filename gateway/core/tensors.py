@@ -1,12 +1,13 @@
 """Named, typed, shaped tensors: what a model takes and gives.
 
 Rules: tensors are numpy arrays in row-major order; a signature is immutable; a request is checked against it once,
-before it is queued, so that nothing malformed ever reaches a batch. Must not know any wire format.
+before it is queued, so that nothing malformed ever reaches a batch. BYTES are arrays of objects, every one a `bytes`;
+BF16 are records of two bytes, the upper half of a float32's (numpy has neither). Must not know any wire format.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from gateway.core.errors import InvalidRequest
 
 Tensor = NDArray[Any]
+
+BYTES = np.dtype(np.object_)
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -29,8 +33,10 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BF16": BFLOAT16,
+    "BYTES": BYTES,
 }
-"""numpy's dtype for each datatype of the Open Inference Protocol that twinserve carries."""
+"""numpy's dtype for each datatype of the Open Inference Protocol."""
 
 DATATYPES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -47,11 +53,18 @@ class TensorSpec:
     def dtype(self) -> np.dtype[Any]:
         return DTYPES[self.datatype]
 
+    def zeros(self, shape: Sequence[int]) -> Tensor:
+        """A tensor of this datatype and any shape: zeros, or BYTES of no length."""
+        return np.full(tuple(shape), b"", BYTES) if self.dtype == BYTES else np.zeros(tuple(shape), self.dtype)
+
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of this shape fits: same rank, equal in every fixed dimension."""
-        return len(shape) == len(self.shape) and all(
-            want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for want, got in zip(self.shape, shape, strict=True):  # noqa: SIM110  a generator takes thrice as long
+            if want != got and want != -1:
+                return False
+        return True
 
     def check(self, datatype: str, shape: tuple[int, ...]) -> None:
         """Raises InvalidRequest naming what was expected and what came."""
@@ -72,10 +85,11 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    is_batchable: bool = field(init=False, repr=False)
 
-    @property
-    def is_batchable(self) -> bool:
-        return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
+    def __post_init__(self) -> None:
+        is_batchable = all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
+        object.__setattr__(self, "is_batchable", is_batchable)
 
     def input(self, name: str) -> TensorSpec:
         """Raises InvalidRequest naming what the model takes."""
@@ -96,17 +110,18 @@ class Signature:
 
     def count_rows(self, inputs: Mapping[str, Tensor]) -> int:
         """The same where there may be none."""
+        rows = set()
         for name, tensor in inputs.items():
-            self.input(name).check(DATATYPES.get(tensor.dtype, str(tensor.dtype)), tensor.shape)
-        missing = [spec for spec in self.inputs if spec.name not in inputs]
-        if missing:
+            spec = self.input(name)
+            if tensor.dtype != spec.dtype or not spec.admits(tensor.shape):
+                spec.check(DATATYPES.get(tensor.dtype, str(tensor.dtype)), tensor.shape)
+            rows.add(tensor.shape[0] if self.is_batchable else 1)
+        if len(inputs) < len(self.inputs):
+            missing = [spec for spec in self.inputs if spec.name not in inputs]
             raise InvalidRequest(f"missing input: expected {_names(missing)}, got {sorted(inputs) or 'no inputs'}")
-        if not self.is_batchable:
-            return 1
-        rows = {tensor.shape[0] for tensor in inputs.values()}
         if len(rows) > 1:
             raise InvalidRequest(f"inputs differ in rows: expected one first dimension, got {sorted(rows)}")
-        return int(rows.pop())
+        return rows.pop() if rows else 1
 
     def answer_without_rows(self) -> dict[str, Tensor] | None:
         """The outputs for inputs of no rows, where the signature alone tells their shapes; else None."""
@@ -137,6 +152,22 @@ class Signature:
 def count_elements(shape: tuple[int, ...]) -> int:
     """Elements of a tensor of this shape, exact however large (Python integers do not overflow)."""
     return math.prod(shape)
+
+
+def count_bytes(tensor: Tensor) -> int:
+    """The size of a tensor's elements, those of BYTES included, which `nbytes` counts as pointers."""
+    if tensor.dtype != BYTES:
+        return tensor.nbytes
+    return tensor.nbytes + sum(map(len, tensor.ravel().tolist()))
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """BF16 as float32, which holds every one exactly; any other tensor as it is."""
+    if tensor.dtype != BFLOAT16:
+        return tensor
+    bits = tensor.view("<u2").astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
 
 
 def _names(specs: tuple[TensorSpec, ...] | list[TensorSpec]) -> str:

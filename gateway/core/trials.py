@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from gateway.core.errors import DeadlineExceeded, EngineRejected, EngineUnreachable
 from gateway.core.lanes import Lanes
 from gateway.core.lifecycle import States
@@ -47,7 +45,11 @@ class Trials:
     async def may_take_part(self, engine: Engine, models: Mapping[str, PublishedModel], observed: States) -> bool:
         """Try the engine out where that is due. Raises EngineError when it does not answer."""
         if engine.name in self._on_trial:
-            live = [observed.get((model.name, model.live)) for model in models.values()]
+            live = [
+                observed.get((model.name, model.live))
+                for model in models.values()
+                if model.is_for(model.live, engine.name)
+            ]
             if any(seen is None or seen.state not in SETTLED for seen in live):
                 return False
         elif self._lanes.longest_silence_s(engine.name) <= self._limits.silence_s:
@@ -74,4 +76,4 @@ class Trials:
 
 def _zeros(signature: Signature) -> Mapping[str, Tensor]:
     """One row of nothing."""
-    return {spec.name: np.zeros([max(size, 1) for size in spec.shape], spec.dtype) for spec in signature.inputs}
+    return {spec.name: spec.zeros([max(size, 1) for size in spec.shape]) for spec in signature.inputs}

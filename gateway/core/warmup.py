@@ -22,6 +22,8 @@ from gateway.core.tensors import Signature, Tensor
 
 log = logging.getLogger(__name__)
 
+_LONGEST_REST_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class WarmupLimits:
@@ -95,7 +97,9 @@ class Warmups:
             if golden is not None:
                 sizes = batch_sizes(self._limits.batch_rows) if signature.is_batchable else (1,)
                 for rows in sizes:
+                    started = loop.time()
                     await self._ask(engine, key, golden, rows, signature.is_batchable)
+                    await rest(loop.time() - started)
         except _WrongAnswer as error:
             return _Verdict(str(error), True, loop.time())
         except ServingError as error:
@@ -115,6 +119,11 @@ class Warmups:
         problem = find_difference(expected, outputs, self._limits.tolerance)
         if problem:
             raise _WrongAnswer(f"{engine.name} answers its golden inputs wrongly: {problem}")
+
+
+async def rest(worked_s: float) -> None:
+    """Leave the machine to clients for as long as work took that is not for them, or for a moment at least."""
+    await asyncio.sleep(min(worked_s, _LONGEST_REST_S))
 
 
 class _WrongAnswer(Exception):

@@ -6,6 +6,7 @@ the embedded server.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from contracts.byte_strings import array_of
 from contracts.tfserving import (
     AVAILABLE_STATE,
     DATATYPE_NUMBERS,
@@ -179,11 +181,17 @@ class TfServing:
 
 
 def encode_tensor(proto: Any, tensor: Tensor) -> None:
-    """Fill a tensorflow.TensorProto; the bytes are little-endian and row-major, as `tensor_content` wants them."""
+    """Fill a tensorflow.TensorProto; the bytes are little-endian and row-major, as `tensor_content` wants them.
+
+    Strings stand in their own field.
+    """
     proto.dtype = DATATYPE_NUMBERS[DATATYPES[tensor.dtype]]
     for size in tensor.shape:
         proto.tensor_shape.dim.add().size = size
-    proto.tensor_content = tensor.tobytes()
+    if tensor.dtype.hasobject:
+        proto.string_val.extend(tensor.ravel().tolist())
+    else:
+        proto.tensor_content = tensor.tobytes()
 
 
 def decode_tensor(proto: Any) -> Tensor:
@@ -197,11 +205,15 @@ def decode_tensor(proto: Any) -> Tensor:
     dtype = DTYPES[datatype]
     shape = [dim.size for dim in proto.tensor_shape.dim]
     try:
+        if dtype.hasobject:
+            values = list(proto.string_val)
+            return array_of(values * (math.prod(shape) if len(values) == 1 else 1), shape)
         if proto.tensor_content:
             return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
         values = getattr(proto, VALUE_FIELDS[datatype])
         # half_val carries bit patterns
-        array = np.array(values, np.uint16).view(np.float16) if datatype == "FP16" else np.array(values, dtype)
+        is_bits = VALUE_FIELDS[datatype] == "half_val"
+        array = np.array(values, np.uint16).view(dtype) if is_bits else np.array(values, dtype)
         if len(values) == 1:  # one value stands for all elements
             return np.full(shape, array[0], dtype)
         return array.reshape(shape)

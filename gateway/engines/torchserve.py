@@ -16,15 +16,14 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
+from contracts import blobs
 from contracts.layout import TORCHSERVE_STORE, ModelPaths
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, VersionLost
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import Tensor
+from gateway.engines.torchserve_loads import LOAD_TIMEOUT_S, Description, Loads
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +31,6 @@ CONTROL_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 # A version that TorchServe refused is offered again after this long: the cause may have been mended.
 REFUSAL_LIFETIME_S = 60.0
-# How long a version may take from registration to its first ready worker before it counts as failed.
-LOAD_TIMEOUT_S = 120.0
-# TorchServe starts a worker that dies again and again, after ever longer waits; this many deaths are no accident.
-LOADS_TRIED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +41,6 @@ class TorchServeAddress:
     management_url: str
     key_file: Path
     repository: Path
-
-
-class _Worker(msgspec.Struct):
-    status: str
-    pid: int = 0
-
-
-class _Queue(msgspec.Struct):
-    pendingRequests: int = 0  # noqa: N815  the name is TorchServe's
-
-
-class _Description(msgspec.Struct):
-    """One entry of GET /models/{model}/all."""
-
-    modelVersion: str  # noqa: N815  the name is TorchServe's
-    workers: list[_Worker] = []
-    jobQueueStatus: _Queue = msgspec.field(default_factory=_Queue)  # noqa: N815
 
 
 class TorchServe:
@@ -77,9 +55,8 @@ class TorchServe:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=1)
         self._session = aiohttp.ClientSession(connector=connector)
         self._tokens: dict[str, str] = {}
-        self._registered_at: dict[tuple[str, int], float] = {}
+        self._loads = Loads()
         self._refused: dict[tuple[str, int], tuple[float, str]] = {}
-        self._loading_pids: dict[tuple[str, int], set[int]] = {}
         self._longest_batch_s: dict[tuple[str, int], float] = {}
         self._last_batch_at: dict[tuple[str, int], float] = {}
 
@@ -90,7 +67,7 @@ class TorchServe:
 
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
-        body = safetensors.save({name: np.ascontiguousarray(tensor) for name, tensor in batch.inputs.items()})
+        body = blobs.encode(batch.inputs)
         url = f"{self._address.inference_url}/predictions/{batch.model}/{batch.version}"
         key, clock = (batch.model, batch.version), asyncio.get_running_loop().time
         started = clock()
@@ -102,8 +79,8 @@ class TorchServe:
         if status != 200:
             raise _translate(status, answer)
         try:
-            return safetensors.load(answer)
-        except SafetensorError as error:
+            return blobs.decode(answer)
+        except blobs.BadBlob as error:
             raise EngineFailed(f"torchserve answered with something that is no tensors: {error}") from error
 
     async def observe(self, models: frozenset[str]) -> Mapping[tuple[str, int], Observed]:
@@ -117,18 +94,12 @@ class TorchServe:
                 observed[key] = Observed(VersionState.ERROR, reason)
         for model in models:
             there = await self._describe(model)
-            self._forget_others(model, there)
+            self._loads.keep_only(model, frozenset(there))
             for version, description in there.items():
-                observed[model, version] = self._judge(model, version, description)
+                observed[model, version] = self._loads.judge((model, version), description, now)
         return observed
 
-    def _forget_others(self, model: str, there: Mapping[int, _Description]) -> None:
-        """What TorchServe does not list was unloaded, perhaps by another process; if it returns it begins anew."""
-        for known in (self._registered_at, self._loading_pids):
-            for key in [key for key in known if key[0] == model and key[1] not in there]:
-                known.pop(key)
-
-    async def _describe(self, model: str) -> dict[int, _Description]:
+    async def _describe(self, model: str) -> dict[int, Description]:
         """What TorchServe holds of a model, by version. Versions that are no integers are somebody else's."""
         status, answer = await self._manage("GET", f"/models/{model}/all")
         if status == 404:
@@ -136,36 +107,27 @@ class TorchServe:
         if status != 200:
             raise EngineFailed(f"torchserve does not describe {model}: {_message(answer)}")
         try:
-            descriptions = msgspec.json.decode(answer, type=list[_Description])
+            descriptions = msgspec.json.decode(answer, type=list[Description])
         except msgspec.DecodeError as error:
             raise EngineFailed(f"torchserve describes {model} in a way we do not know: {error}") from error
         return {int(found.modelVersion): found for found in descriptions if found.modelVersion.isdecimal()}
-
-    def _judge(self, model: str, version: int, description: _Description) -> Observed:
-        now = asyncio.get_running_loop().time()
-        since = self._registered_at.setdefault((model, version), now)
-        tried = self._loading_pids.setdefault((model, version), set())
-        tried.update(worker.pid for worker in description.workers if worker.pid > 0)
-        if any(worker.status == "READY" for worker in description.workers):
-            tried.clear()
-            self._registered_at[model, version] = now  # a worker that restarts later has all its time again
-            return Observed(VersionState.READY)
-        if len(tried) > LOADS_TRIED:
-            return Observed(VersionState.ERROR, f"its worker died {len(tried) - 1} times while loading; see its log")
-        if now - since > LOAD_TIMEOUT_S:
-            return Observed(VersionState.ERROR, f"no worker became ready in {LOAD_TIMEOUT_S:g} s; see its log")
-        return Observed(VersionState.LOADING)
 
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
         """See gateway.core.ports.Engine."""
         self._refused = {key: why for key, why in self._refused.items() if key[1] in desired.get(key[0], ())}
         for model, versions in desired.items():
             there = await self._describe(model)
+            now = asyncio.get_running_loop().time()
+            for version in sorted(versions & there.keys()):
+                if self._loads.is_stranded((model, version), there[version], now):
+                    log.warning("%s version %d has no worker, and nobody starts one: it is loaded anew", model, version)
+                    await self._unregister(model, [version], max(there.keys() - {version}, default=version))
+                    del there[version]
             for version in sorted(versions - there.keys()):
                 await self._register(model, version)
             idle = [v for v in sorted(there.keys() - versions) if self._is_idle(model, v, there[v])]
             if idle:
-                await self._unregister(model, idle, keep=max(versions))
+                await self._unregister(model, idle, keep=max(versions or there))
 
     async def _register(self, model: str, version: int) -> None:
         """Begin to load a version. What TorchServe refuses is remembered as that version's state, not raised."""
@@ -174,9 +136,11 @@ class TorchServe:
             f"url={archive}&model_name={model}&batch_size=1&max_batch_delay=0&initial_workers=1&synchronous=false"
             f"&response_timeout=120&startup_timeout={LOAD_TIMEOUT_S:.0f}"
         )
-        now = self._registered_at[model, version] = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        self._loads.begin((model, version), now)
         status, answer = await self._manage("POST", f"/models?{query}")
-        # 409: another gateway process registered it first, which is as good.
+        if status == 409:  # another gateway process registered it first, which is as good
+            self._loads.forget((model, version))
         if status in (200, 202, 409):
             self._refused.pop((model, version), None)
         else:
@@ -197,8 +161,13 @@ class TorchServe:
             raise EngineFailed(f"cannot link {archive} into the model store: {error}") from error
         return name
 
-    def _is_idle(self, model: str, version: int, description: _Description) -> bool:
-        """Whether nothing of a version can be under way: TorchServe's queue does not count the batch at work."""
+    def _is_idle(self, model: str, version: int, description: Description) -> bool:
+        """Whether nothing of a version can be under way: TorchServe's queue does not count the batch at work.
+
+        What waits for a version that has no worker will never be answered.
+        """
+        if not description.workers:
+            return True
         key = (model, version)
         quiet_s = asyncio.get_running_loop().time() - self._last_batch_at.get(key, 0.0)
         return not description.jobQueueStatus.pendingRequests and quiet_s > self._longest_batch_s.get(key, 0.0)
@@ -207,7 +176,8 @@ class TorchServe:
         """For versions that no request holds and that are idle: TorchServe drops what it is asked meanwhile."""
         await self._manage("PUT", f"/models/{model}/{keep}/set-default")  # the default version cannot be removed
         for version in versions:
-            for known in (self._registered_at, self._loading_pids, self._longest_batch_s, self._last_batch_at):
+            self._loads.forget((model, version))
+            for known in (self._longest_batch_s, self._last_batch_at):
                 known.pop((model, version), None)
             status, answer = await self._manage("DELETE", f"/models/{model}/{version}")
             if status not in (200, 404):

@@ -18,6 +18,7 @@ from gateway.core.router import VersionRoute
 from gateway.core.tensors import Tensor
 from gateway.protocols.conversation import Question
 from gateway.protocols.exchange import Exchange, HttpContent
+from gateway.protocols.express import InferenceRoutes
 from gateway.protocols.oip import encode_error
 from gateway.protocols.pictures import decode_pictures
 
@@ -92,8 +93,8 @@ def score_labels(answer: InferAnswer, recipe: ImageRecipe) -> Tensor:
     return _softmax(logits)
 
 
-def make_router(exchange: Exchange, pictures: PictureInputs) -> APIRouter:
-    """The route."""
+def make_router(exchange: Exchange, pictures: PictureInputs, express: InferenceRoutes) -> APIRouter:
+    """The route; it is told to `express` too."""
     routes = APIRouter(tags=["Pictures"])
     codec = ClassifyCodec(pictures)
 
@@ -119,6 +120,7 @@ def make_router(exchange: Exchange, pictures: PictureInputs) -> APIRouter:
     async def classify(request: Request, model: str) -> Response:
         return await exchange.run(codec, request, model, None)
 
+    express.add("/models/{model}/classify", codec)
     return routes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gateway.core.router import ModelRoute
-from gateway.core.tensors import Signature, Tensor, TensorSpec
+from gateway.core.tensors import BFLOAT16, BYTES, Signature, Tensor, TensorSpec
 
 _MOST_ELEMENTS = 4096  # a page of zeros explains nothing
 
@@ -38,28 +38,35 @@ def with_examples(document: dict[str, Any], models: Mapping[str, ModelRoute]) ->
 
 
 def _row_of_zeros(signature: Signature) -> dict[str, Tensor] | None:
-    """A tensor of zeros for each input, one wherever a size is free; None when that is too much to show."""
+    """A tensor of zeros for each input, one wherever a size is free; None when that is too much, or not for JSON."""
     shapes = {spec.name: tuple(1 if size == -1 else size for size in spec.shape) for spec in signature.inputs}
     if sum(int(np.prod(shape)) for shape in shapes.values()) > _MOST_ELEMENTS:
         return None
-    return {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in signature.inputs}
+    if any(spec.dtype == BFLOAT16 for spec in signature.inputs):
+        return None
+    return {spec.name: spec.zeros(shapes[spec.name]) for spec in signature.inputs}
 
 
 def _oip_body(model: ModelRoute, rows: Mapping[str, Tensor]) -> Any:
     specs: dict[str, TensorSpec] = {spec.name: spec for spec in model.versions[model.live].signature.inputs}
     tensors = [
-        {"name": name, "datatype": specs[name].datatype, "shape": list(row.shape), "data": row.reshape(-1).tolist()}
+        {"name": name, "datatype": specs[name].datatype, "shape": list(row.shape), "data": _plain(row.reshape(-1))}
         for name, row in rows.items()
     ]
     return {"id": "an-example", "inputs": tensors}
 
 
 def _columns(_: ModelRoute, rows: Mapping[str, Tensor]) -> Any:
-    return {"inputs": {name: row.tolist() for name, row in rows.items()}}
+    return {"inputs": {name: _plain(row) for name, row in rows.items()}}
 
 
 def _named_lists(_: ModelRoute, rows: Mapping[str, Tensor]) -> Any:
-    return {name: row.tolist() for name, row in rows.items()}
+    return {name: _plain(row) for name, row in rows.items()}
+
+
+def _plain(row: Tensor) -> Any:
+    """Nested lists; BYTES of no length are strings of none."""
+    return row.tolist() if row.dtype != BYTES else np.full(row.shape, "", BYTES).tolist()
 
 
 def _load_order(model: ModelRoute, _: Mapping[str, Tensor]) -> Any:

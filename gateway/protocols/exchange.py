@@ -6,11 +6,11 @@ every transport is in gateway.protocols.conversation.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.core.errors import Cancelled, ServingError, TooLarge, TooSlow
@@ -22,7 +22,7 @@ from gateway.protocols.content_coding import (
     encode_content,
     is_coded,
 )
-from gateway.protocols.conversation import Call, Conversation, Question, Reply, parse_version
+from gateway.protocols.conversation import Call, Conversation, Decode, Question, Reply, parse_version
 from gateway.protocols.http_status import headers_of, status_of
 from gateway.protocols.oip import encode_error
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "twinserve.request_id"
 """Where the request's id is in the ASGI scope."""
+
+IS_WHOLE = "twinserve.is_whole"
+"""In the ASGI scope once the body has come to its end: then nobody has to wait for it."""
 
 IS_READ = "twinserve.is_read"
 """In the ASGI scope once somebody has read the body, or tried to."""
@@ -61,7 +64,9 @@ class Dialect(Protocol):
 class Codec(Dialect, Protocol):
     """A dialect whose routes name model and version, and whose bodies hold nothing but the question."""
 
-    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
+    def decode(
+        self, body: bytes, request: Request, route: VersionRoute
+    ) -> Question[HttpContent] | Awaitable[Question[HttpContent]]:
         """Raises InvalidRequest, NotAnImage, TooLarge, Unsupported."""
 
 
@@ -95,7 +100,7 @@ class Exchange:
             with self._conversation.counting(dialect.protocol, *asked):
                 reply = await ask()
         except Cancelled:
-            return Response(status_code=CLIENT_CLOSED)
+            return Answer(b"", {}, CLIENT_CLOSED)
         except ServingError as error:
             return error_response(error, dialect.encode_error(error))
         content, headers = reply.content
@@ -105,28 +110,30 @@ class Exchange:
             headers["X-Engine"] = reply.engine
         headers["X-Model-Version"] = str(reply.version)
         headers["Server-Timing"] = reply.server_timing
-        return Response(content, headers=headers)
+        return Answer(content, headers)
 
-    async def hold(
-        self, call: Call, decode: Callable[[VersionRoute], Awaitable[Question[HttpContent]]]
-    ) -> Reply[HttpContent]:
+    async def hold(self, call: Call, decode: Decode[HttpContent]) -> Reply[HttpContent]:
         """See gateway.protocols.conversation.Conversation."""
         return await self._conversation.hold(call, decode)
 
     async def read(self, request: Request) -> bytes:
         """The whole body, decompressed. Raises TooSlow, TooLarge, Cancelled, UnknownCoding, InvalidRequest."""
-        seconds = self._limits.body_timeout_s
-        try:
-            async with asyncio.timeout(seconds):
-                body = await read_body(request, self._limits.body_bytes)
-        except TimeoutError as error:
-            raise TooSlow(f"expected the whole body within {seconds:g} s") from error
-        except ClientDisconnect as error:
-            raise Cancelled("the client went away") from error
+        if IS_WHOLE in request.scope:
+            body = await read_body(request, self._limits.body_bytes)
+        else:
+            body = await self._wait_for_body(request)
         coding = request.headers.get("content-encoding")
         if coding is None or not is_coded(coding):
             return body
         return await asyncio.to_thread(decode_content, body, coding, self._limits.body_bytes)
+
+    async def _wait_for_body(self, request: Request) -> bytes:
+        seconds = self._limits.body_timeout_s
+        try:
+            async with asyncio.timeout(seconds):
+                return await read_body(request, self._limits.body_bytes)
+        except TimeoutError as error:
+            raise TooSlow(f"expected the whole body within {seconds:g} s") from error
 
 
 def make_call(dialect: Dialect, request: Request, model: str, version: int | None) -> Call:
@@ -148,23 +155,44 @@ def error_response(error: ServingError, body: bytes | None = None) -> Response:
     headers = {"Content-Type": "application/json", **headers_of(error)}
     if error.engine:
         headers["X-Engine"] = error.engine
-    return Response(encode_error(error.message) if body is None else body, status, headers)
+    return Answer(encode_error(error.message) if body is None else body, headers, status)
+
+
+class Answer(Response):
+    """A whole body and its headers, encoded once; Starlette's own takes them apart and puts them together again."""
+
+    def __init__(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
+        ]
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is known to be over the limit, before reading the rest."""
+    """The whole body.
+
+    Raises TooLarge as soon as it is known to be over the limit, before reading the rest; Cancelled without a client.
+    """
     request.scope[IS_READ] = True
     announced: Any = request.headers.get("content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
         raise TooLarge(f"expected a body of at most {limit_bytes} bytes, got {announced}")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise Cancelled("the client went away")
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit_bytes:
             raise TooLarge(f"expected a body of at most {limit_bytes} bytes, got more")
         chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _compress(content: bytes, headers: dict[str, str], accepted: str) -> bytes:

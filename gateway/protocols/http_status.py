@@ -15,6 +15,7 @@ _STATUS: dict[type[errors.ServingError], int] = {
     errors.NotAnImage: 415,
     errors.UnknownCoding: 415,
     errors.Overloaded: 429,
+    errors.Cancelled: 499,  # nobody reads it; nginx's number for a client that went away
     errors.RepositoryFailed: 500,
     errors.Unsupported: 501,
     errors.EngineFailed: 502,

@@ -5,7 +5,6 @@ Sources: the protocol's inference request and response objects, and Triton's "bi
 JSON at all, header length 0).
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from gateway.core.messages import InferAnswer
 from gateway.core.tensors import DATATYPES, Signature, Tensor, TensorSpec, count_elements
 from gateway.protocols.json_keys import refuse_duplicate_keys
 from gateway.protocols.json_tensor import decode_data, encode_data
-from gateway.protocols.raw_tensor import check_announced, decode_raw, raw_size
+from gateway.protocols.raw_tensor import check_announced, check_raw_size, decode_raw, encode_raw
 
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
@@ -82,7 +81,7 @@ def decode_request(body: bytes, header_length: str | None, signature: Signature)
     if tail:
         raise InvalidRequest(f"{len(tail)} bytes follow the tensors that the inputs announce")
     for output in request.outputs:
-        _refuse_unsupported(f"output {output.name!r}", output.parameters)
+        _refuse_unsupported("output", output.name, output.parameters)
     return Decoded(
         inputs=inputs,
         outputs=tuple(output.name for output in request.outputs),
@@ -105,10 +104,10 @@ def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str,
     for name, tensor in answer.outputs.items():
         item: dict[str, Any] = {"name": name, "datatype": DATATYPES[tensor.dtype], "shape": tensor.shape}
         if asked.binary_by_name.get(name, asked.is_binary):
-            chunks.append(tensor.tobytes())
+            chunks.append(encode_raw(tensor))
             item["parameters"] = {"binary_data_size": len(chunks[-1])}
         else:
-            item["data"] = encode_data(name, tensor).reshape(-1)
+            item["data"] = encode_data(name, tensor.reshape(-1))
         outputs.append(item)
     document: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version), "outputs": outputs}
     if asked.id is not None:
@@ -131,6 +130,8 @@ def _decode_raw_request(body: bytes, signature: Signature) -> Decoded:
             f"expected JSON: a body of tensor data alone is for one input, not {len(signature.inputs)}"
         )
     [spec] = signature.inputs
+    if spec.datatype == "BYTES":
+        return _decoded_alone(spec, _decode_raw_string(body, spec))
     item_bytes = count_elements(tuple(size for size in spec.shape if size != -1)) * spec.dtype.itemsize
     is_whole = len(body) % item_bytes == 0 if item_bytes else not body
     if spec.shape.count(-1) > 1 or not is_whole or (-1 not in spec.shape and len(body) != item_bytes):
@@ -138,14 +139,26 @@ def _decode_raw_request(body: bytes, signature: Signature) -> Decoded:
     open_size = len(body) // item_bytes if item_bytes else 0
     shape = [open_size if size == -1 else size for size in spec.shape]
     check_announced(spec.name, spec.datatype, shape, spec)
-    tensor = decode_raw(spec.name, body, spec.datatype, shape)
+    return _decoded_alone(spec, decode_raw(spec.name, body, spec.datatype, shape))
+
+
+def _decode_raw_string(body: bytes, spec: TensorSpec) -> Tensor:
+    """The whole body is the only element; its length is that of the body and does not stand before it."""
+    if any(size not in (-1, 1) for size in spec.shape):
+        raise InvalidRequest(f"expected JSON: a body of tensor data alone is one element, the model takes {spec}")
+    tensor = spec.zeros([1] * len(spec.shape))
+    tensor[...] = body
+    return tensor
+
+
+def _decoded_alone(spec: TensorSpec, tensor: Tensor) -> Decoded:
     return Decoded({spec.name: tensor}, (), None, None, None, is_binary=True, binary_by_name={})
 
 
-def _refuse_unsupported(where: str, parameters: dict[str, Any]) -> None:
+def _refuse_unsupported(what: str, tensor: str, parameters: dict[str, Any]) -> None:
     for name in _UNSUPPORTED:
         if name in parameters:
-            raise InvalidRequest(f"{where}: parameter {name!r} is not supported here")
+            raise InvalidRequest(f"{what} {tensor!r}: parameter {name!r} is not supported here")
 
 
 def _split_body(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
@@ -166,37 +179,36 @@ def _decode_document(document: bytes) -> _Request:
         raise InvalidRequest(f"malformed inference request: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("malformed inference request: JSON nested too deeply") from error
-    refuse_duplicate_keys(document, _count_keys(request))
+    refuse_duplicate_keys(document, _count_quotes(request))
     return request
 
 
-def _count_keys(request: _Request) -> Counter[str]:
-    """How often each key that matters must occur in the text of this request."""
-    tensors = len(request.inputs)
-    data = sum(bool(bytes(item.data)) for item in request.inputs)
-    objects: list[_Request | _Input | _Output] = [request, *request.inputs, *request.outputs]
-    counts = Counter(key for item in objects for key in item.parameters)
-    named = {"name": tensors + len(request.outputs), "datatype": tensors, "shape": tensors, "data": data}
-    counts.update(
-        {"inputs": 1, "outputs": 1, "id": 1, "parameters": sum(bool(item.parameters) for item in objects), **named}
-    )
-    return counts
+def _count_quotes(request: _Request) -> int:
+    """How many quotation marks it takes to write this request; see gateway.protocols.json_keys."""
+    quotes = 2 + 4 * (request.id is not None) + 2 * bool(request.outputs) + _quotes_in(request.parameters)
+    for item in request.inputs:
+        data = bytes(item.data)
+        quotes += 10 + _quotes_in(item.parameters) + (2 + data.count(b'"') if data else 0)
+    for output in request.outputs:
+        quotes += 4 + _quotes_in(output.parameters)
+    return quotes
+
+
+def _quotes_in(parameters: dict[str, Any]) -> int:
+    if not parameters:
+        return 0
+    return 2 + sum(4 if type(value) is str else 2 for value in parameters.values())
 
 
 def _decode_input(item: _Input, tail: memoryview, spec: TensorSpec) -> tuple[Tensor, memoryview]:
     check_announced(item.name, item.datatype, item.shape, spec)
-    _refuse_unsupported(f"input {item.name!r}", item.parameters)
+    _refuse_unsupported("input", item.name, item.parameters)
     if "binary_data_size" not in item.parameters:
         return decode_data(item.name, bytes(item.data), item.datatype, tuple(item.shape)), tail
     if bytes(item.data):
         raise InvalidRequest(f"input {item.name!r} has both data and binary_data_size: expected one of them")
-    expected = raw_size(item.datatype, item.shape)
     size = _parameter(item.parameters, "binary_data_size", int, 0)
-    if size != expected:
-        raise InvalidRequest(
-            f"input {item.name!r}: expected {expected} bytes for {item.datatype}{item.shape}, "
-            f"binary_data_size says {size}"
-        )
+    check_raw_size(item.name, item.datatype, item.shape, size)
     if size > len(tail):
         raise InvalidRequest(f"input {item.name!r}: expected {size} bytes of tensor data, got {len(tail)}")
     return decode_raw(item.name, tail[:size], item.datatype, item.shape), tail[size:]

@@ -11,6 +11,7 @@ from gateway.core.router import VersionRoute
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Question
 from gateway.protocols.exchange import Exchange, HttpContent
+from gateway.protocols.express import InferenceRoutes
 from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer, encode_error
 
 
@@ -19,7 +20,7 @@ class OipCodec:
 
     protocol = "oip_http"
 
-    async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
+    def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
         """See gateway.protocols.exchange.Codec."""
         decoded: Decoded = decode_request(body, request.headers.get(HEADER_LENGTH), route.signature)
         return Question(
@@ -35,8 +36,8 @@ class OipCodec:
         return encode_error(error.message)
 
 
-def make_router(exchange: Exchange, catalogue: Catalogue) -> APIRouter:
-    """The routes."""
+def make_router(exchange: Exchange, catalogue: Catalogue, express: InferenceRoutes) -> APIRouter:
+    """The routes; those that infer are told to `express` too."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
     _add_server_routes(routes, catalogue)
     _add_model_routes(routes, catalogue)
@@ -51,6 +52,8 @@ def make_router(exchange: Exchange, catalogue: Catalogue) -> APIRouter:
     async def infer_version(request: Request, model: str, version: str) -> Response:
         return await exchange.run(codec, request, model, version)
 
+    express.add("/v2/models/{model}/infer", codec)
+    express.add("/v2/models/{model}/versions/{version}/infer", codec)
     return routes
 
 

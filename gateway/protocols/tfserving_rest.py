@@ -6,12 +6,12 @@ http_rest_api_handler.cc. A body that is no JSON is told before a model that doe
 that the model does not have.
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import Any, NoReturn, TypeVar
 
 from google.protobuf import json_format
 from starlette.requests import Request
@@ -23,20 +23,28 @@ from contracts.tfserving_rest.routes import Route, Verb, parse_route
 from gateway.core.errors import InvalidRequest, ServingError, Unsupported
 from gateway.core.messages import InferAnswer
 from gateway.core.router import Router, VersionRoute
-from gateway.core.tensors import Signature
+from gateway.core.tensors import Signature, Tensor
 from gateway.protocols import tfserving_rules as rules
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Question, Reply
 from gateway.protocols.exchange import Exchange, HttpContent, error_response, make_call
+from gateway.protocols.large_bodies import LargeBodies
 
 T = TypeVar("T")
 
 JSON = {"Content-Type": "application/json"}
+TIMEOUT_S = 30.0
+"""How long a large body may wait for being read."""
+
 _LARGE_BYTES = 8 * 1024
+_LARGE_ELEMENTS = 2048
 _EXACT_BYTES = 256 * 1024
 
 Signatures = Callable[[str, int, Signature], Awaitable[Any]]
 """The SignatureDefMap of a version of a model that has this signature."""
+
+Write = Callable[[dict[str, Tensor], bool], HttpContent]
+"""Makes a body of outputs by alias, in rows or not."""
 
 
 class TensorFlowRest:
@@ -49,7 +57,8 @@ class TensorFlowRest:
         self._router = router
         self._catalogue = catalogue
         self._signatures = signatures
-        self._turn = asyncio.Lock()
+        self._reading = LargeBodies(TIMEOUT_S)
+        self._writing = LargeBodies(TIMEOUT_S)
 
     def encode_error(self, error: ServingError) -> bytes:
         """See gateway.protocols.exchange.Dialect."""
@@ -72,12 +81,15 @@ class TensorFlowRest:
                 case Verb.METADATA:
                     return Response(await self._metadata(spec), headers=JSON)
                 case _:
-                    return await self._refuse_examples(request, route.verb, spec)
+                    return await self._exchange.answer(
+                        self, request, _asked(route), lambda: self._refuse_examples(request, route.verb, spec)
+                    )
         except ServingError as error:
             return error_response(error, self.encode_error(error))
 
     async def _predict(self, request: Request, route: Route, spec: rules.ModelSpec) -> Response:
         arrived = make_call(self, request, spec.model, None)
+        writing = _Writing()
 
         async def ask() -> Reply[HttpContent]:
             body = await self._exchange.read(request)
@@ -85,20 +97,18 @@ class TensorFlowRest:
             call = replace(arrived, version=rules.resolve(self._router, spec))
 
             async def decode(version: VersionRoute) -> Question[HttpContent]:
-                return await self._aside(len(body), lambda: decode_predict(document, name, version.signature))
+                return await self._aside(
+                    len(body), lambda: decode_predict(document, name, version.signature, writing.begin)
+                )
 
             with rules.in_their_words(spec.model, call.version):
-                return await self._exchange.hold(call, decode)
+                return await writing.finish(await self._exchange.hold(call, decode), self._writing)
 
-        written = None if route.version is None else str(route.version)
-        return await self._exchange.answer(self, request, (spec.model, written), ask)
+        return await self._exchange.answer(self, request, _asked(route), ask)
 
     async def _aside(self, size_bytes: int, work: Callable[[], T]) -> T:
-        """Do what a large body takes in a thread, one at a time, so that the event loop can serve others meanwhile."""
-        if size_bytes <= _LARGE_BYTES:
-            return work()
-        async with self._turn:
-            return await asyncio.to_thread(work)
+        """Do what a large body takes in a thread. Raises Overloaded, DeadlineExceeded."""
+        return work() if size_bytes <= _LARGE_BYTES else await self._reading.take(work)
 
     def _status(self, spec: rules.ModelSpec) -> bytes:
         """A label is passed over, as the original does."""
@@ -124,7 +134,7 @@ class TensorFlowRest:
         model_spec = {"name": spec.model, "signature_name": "", "version": str(version.version)}
         return _document({"model_spec": model_spec, "metadata": {"signature_def": told}})
 
-    async def _refuse_examples(self, request: Request, verb: Verb, spec: rules.ModelSpec) -> Response:
+    async def _refuse_examples(self, request: Request, verb: Verb, spec: rules.ModelSpec) -> NoReturn:
         """No model here takes tf.Examples: told as the original tells of a signature that was not made for them."""
         body = await self._exchange.read(request)
         _, name = await self._aside(len(body), lambda: _parse(body))
@@ -137,7 +147,15 @@ class TensorFlowRest:
         raise InvalidRequest(f"No {noun} inputs found in SignatureDef: {described}")
 
 
-def decode_predict(document: dict[str, Any], name: str, signature: Signature) -> Question[HttpContent]:
+def write_whole(outputs: dict[str, Tensor], is_row: bool) -> HttpContent:
+    """The body of a predict answer. Raises InvalidRequest, Unsupported for what JSON does not carry."""
+    with _in_our_errors():
+        return answers.encode_outputs(outputs, is_row), dict(JSON)
+
+
+def decode_predict(
+    document: dict[str, Any], name: str, signature: Signature, write: Write = write_whole
+) -> Question[HttpContent]:
     """The question in the body of a predict request for the signature `name`. Raises InvalidRequest, Unsupported."""
     if name not in ("", rules.DEFAULT_SIGNATURE):
         raise InvalidRequest(f'Serving signature name: "{name}" not found in signature def')
@@ -147,11 +165,43 @@ def decode_predict(document: dict[str, Any], name: str, signature: Signature) ->
     rules.check_tensors({alias: array.shape for alias, array in given.arrays.items()}, types, signature)
 
     def encode(answer: InferAnswer) -> HttpContent:
-        with _in_our_errors():
-            outputs = {alias: answer.outputs[alias] for alias in sorted(answer.outputs)}
-            return answers.encode_outputs(outputs, given.is_row), dict(JSON)
+        return write({alias: answer.outputs[alias] for alias in sorted(answer.outputs)}, given.is_row)
 
     return Question(given.arrays, encode, may_be_empty=True)
+
+
+class _Writing:
+    """Writes an answer: a small one at once; a large one is checked at once, and written in a thread afterwards."""
+
+    def __init__(self) -> None:
+        self._left: tuple[dict[str, Tensor], bool] | None = None
+
+    def begin(self, outputs: dict[str, Tensor], is_row: bool) -> HttpContent:
+        """See write_whole."""
+        if sum(tensor.size for tensor in outputs.values()) <= _LARGE_ELEMENTS:
+            return write_whole(outputs, is_row)
+        with _in_our_errors():
+            answers.check_outputs(outputs, is_row)
+        self._left = outputs, is_row
+        return b"", {}
+
+    async def finish(self, reply: Reply[HttpContent], bodies: LargeBodies) -> Reply[HttpContent]:
+        """The reply with its answer whole, and with the time that this took."""
+        if self._left is None:
+            return reply
+        left, began = self._left, perf_counter()
+        content = await bodies.finish(lambda: write_whole(*left))
+        seconds = perf_counter() - began
+        stages_s = {
+            stage: taken_s + (seconds if stage in ("encode", "total") else 0.0)
+            for stage, taken_s in reply.stages_s.items()
+        }
+        return replace(reply, content=content, stages_s=stages_s)
+
+
+def _asked(route: Route) -> tuple[str, str | None]:
+    """Model and version as they are counted."""
+    return route.model, None if route.version is None else str(route.version)
 
 
 def _parse(body: bytes) -> tuple[dict[str, Any], str]:

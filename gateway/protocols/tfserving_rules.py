@@ -31,6 +31,8 @@ TYPE_NAMES: Mapping[str, str] = {
     "FP16": "half",
     "FP32": "float",
     "FP64": "double",
+    "BF16": "bfloat16",
+    "BYTES": "string",
 }
 """TensorFlow's word for each datatype."""
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import orjson
-import safetensors
-from safetensors import numpy as blobs
 from starlette.requests import Request
 
+from contracts import blobs
 from gateway.core import errors
 from gateway.core.errors import InvalidRequest, ServingError
 from gateway.core.messages import InferAnswer
@@ -105,15 +104,17 @@ def decode_blob(body: bytes) -> dict[str, Tensor]:
     ):  # a list of many tensors takes seconds to read, and no model has so many
         raise InvalidRequest(f"expected a safetensors header of at most {_LARGEST_HEADER_BYTES} bytes, got {header}")
     try:
-        return blobs.load(body)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        return blobs.decode(body)
+    except blobs.BadBlob as error:
         raise InvalidRequest(f"the body is not a safetensors blob: {error}") from error
 
 
 def encode_blob(answer: InferAnswer) -> HttpContent:
-    """The outputs as one safetensors blob, as the engine's handler answers."""
-    outputs = {name: np.ascontiguousarray(tensor) for name, tensor in answer.outputs.items()}
-    return blobs.save(outputs), {"Content-Type": BLOB}
+    """The outputs as one safetensors blob, as the engine's handler answers. Raises InvalidRequest for BYTES."""
+    try:
+        return blobs.encode(answer.outputs), {"Content-Type": BLOB}
+    except blobs.BadBlob as error:
+        raise InvalidRequest(f"the outputs cannot be written as a blob: {error}") from error
 
 
 def decode_json(body: bytes, signature: Signature) -> dict[str, Tensor]:
@@ -130,8 +131,8 @@ def decode_json(body: bytes, signature: Signature) -> dict[str, Tensor]:
     else:
         for name in document:
             signature.input(name)  # a stranger is refused before anything else is looked at
-        refuse_duplicate_keys(body, dict.fromkeys(document, 1))
         given = {name: bytes(raw) for name, raw in document.items()}
+        refuse_duplicate_keys(body, sum(2 + data.count(b'"') for data in given.values()))
     specs = {name: signature.input(name) for name in given}
     return {name: decode_nested(name, data, specs[name]) for name, data in given.items()}
 

@@ -93,6 +93,11 @@ def test_too_few_values_repeat_the_last_and_huge_claims_are_refused(engine: Engi
         proto.tensor_shape.dim[0].size = size
         message = failure(grpc.StatusCode.INVALID_ARGUMENT, lambda: engine.predict(signature="echo_float32", t=proto))
         assert message == "tensor parsing error: t"
+    # Every string of the padding is as long as the last.
+    text: Any = tensor_pb2.TensorProto(dtype=7, string_val=[b"x" * 100_000])
+    text.tensor_shape.dim.add(size=1000)
+    message = failure(grpc.StatusCode.INVALID_ARGUMENT, lambda: engine.predict(signature="echo_string", t=text))
+    assert message == "tensor parsing error: t"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -196,41 +196,57 @@ async def test_torchserve_refuses_a_version_and_keeps_the_others(
     await engine.close()
 
 
-async def test_torchserve_unloads_and_loads_again(platform: Platform, tmp_path: Path) -> None:
-    """On a TorchServe of its own: the shared platform's gateway would put things back."""
+@pytest.fixture(scope="module")
+def own_torchserve(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeAddress]:
+    """A TorchServe that no gateway knows: the shared platform's would put things back."""
+    folder = tmp_path_factory.mktemp("own")
     ports = free_ports()
-    store = tmp_path / "repository" / TORCHSERVE_STORE
+    store = folder / "repository" / TORCHSERVE_STORE
     store.mkdir(parents=True)
-    (tmp_path / "repository" / "mnist").symlink_to(platform.repository / "mnist")
-    command = (
-        sys.executable,
-        "-m",
-        "workers.torch.launcher",
-        "--run-dir",
-        str(tmp_path / "ts"),
-        "--model-store",
-        str(store),
-    )
-    log = LogFile(tmp_path / "log")
+    (folder / "repository" / "mnist").symlink_to(platform.repository / "mnist")
+    arguments = ("--run-dir", str(folder / "ts"), "--model-store", str(store))
+    command = (sys.executable, "-m", "workers.torch.launcher", *arguments)
+    log = LogFile(folder / "log")
     plan = ChildPlan("torchserve", command, log, lambda: True, lambda: True, ports.to_environment())
-    address = TorchServeAddress(
-        f"http://127.0.0.1:{ports.torchserve_inference}",
-        f"http://127.0.0.1:{ports.torchserve_management}",
-        tmp_path / "ts" / "key_file.json",
-        tmp_path / "repository",
-    )
     with Lifeline() as lifeline, Supervisor(threading.Event(), lifeline, print, Limits()) as supervisor:
         supervisor.start(plan)
-        engine = TorchServe(address)
-        images = np.zeros((1, 28, 28), np.float32)
-        for versions in ({1}, {1, 2}, {2}, {1}):
-            await until_held(engine, versions)
-            for version in versions:
-                outputs = await engine.infer(batch(images, version))
-                np.testing.assert_allclose(outputs["logits"], reference(version, images), atol=1e-4)
-        with pytest.raises(EngineUnreachable):
-            await engine.infer(batch(images, 2))
-        await engine.close()
+        yield TorchServeAddress(
+            f"http://127.0.0.1:{ports.torchserve_inference}",
+            f"http://127.0.0.1:{ports.torchserve_management}",
+            folder / "ts" / "key_file.json",
+            folder / "repository",
+        )
+
+
+async def test_torchserve_unloads_and_loads_again(own_torchserve: TorchServeAddress) -> None:
+    engine = TorchServe(own_torchserve)
+    images = np.zeros((1, 28, 28), np.float32)
+    for versions in ({1}, {1, 2}, {2}, {1}):
+        await until_held(engine, versions)
+        for version in versions:
+            outputs = await engine.infer(batch(images, version))
+            np.testing.assert_allclose(outputs["logits"], reference(version, images), atol=1e-4)
+    with pytest.raises(EngineUnreachable):
+        await engine.infer(batch(images, 2))
+    await engine.close()
+
+
+async def test_a_version_that_torchserve_keeps_without_a_worker_is_loaded_anew(
+    own_torchserve: TorchServeAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an unloading that failed leaves it, for whichever gateway process comes next."""
+    engine = TorchServe(own_torchserve)
+    await until_held(engine, {1, 2})
+    assert (await engine._manage("PUT", "/models/mnist/2?min_worker=0&max_worker=0&synchronous=true"))[0] == 200
+    await engine.close()
+    monkeypatch.setattr("gateway.engines.torchserve_loads.STRANDED_S", 1.0)
+    engine = TorchServe(own_torchserve)
+    seen = await engine.observe(frozenset({"mnist"}))
+    assert [seen["mnist", version].state for version in (1, 2)] == [VersionState.READY, VersionState.LOADING]
+    await until_held(engine, {1, 2})
+    images = np.zeros((1, 28, 28), np.float32)
+    np.testing.assert_allclose((await engine.infer(batch(images)))["logits"], reference(2, images), atol=1e-4)
+    await engine.close()
 
 
 async def until_held(engine: Engine, versions: set[int]) -> None:

@@ -15,8 +15,11 @@ FRAMEWORKS = {"torch", "tensorflow", "keras", "tensorflow_serving", "ts", "torch
 ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     # package: (our packages it may import beside itself, third-party packages it may import)
     "contracts": (set(), {"msgspec", "google", "grpc_tools"}),
+    "contracts.bfloat16": (set(), {"numpy"}),
+    "contracts.blobs": ({"contracts.bfloat16"}, {"numpy", "safetensors"}),
+    "contracts.byte_strings": (set(), {"numpy"}),
     "contracts.golden": ({"contracts"}, {"numpy"}),
-    "contracts.oip_bodies": (set(), {"numpy"}),
+    "contracts.oip_bodies": ({"contracts"}, {"numpy"}),
     "contracts.tfserving_rest": (set(), {"numpy"}),
     "gateway.core": (set(), {"numpy"}),
     "gateway.protocols": ({"gateway.core"}, {"numpy", "msgspec", "orjson", "fastapi", "starlette", "PIL"}),
@@ -25,9 +28,10 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
         {"gateway.core", "gateway.protocols", "contracts.tfserving_rest"},
         {"google", "starlette"},
     ),
+    "gateway.protocols.raw_tensor": ({"gateway.core", "contracts"}, {"numpy"}),
     "gateway.protocols.torchserve": (
-        {"gateway.core", "gateway.protocols"},
-        {"numpy", "msgspec", "orjson", "safetensors", "starlette"},
+        {"gateway.core", "gateway.protocols", "contracts"},
+        {"numpy", "msgspec", "orjson", "starlette"},
     ),
     "gateway.protocols.rpc": (
         {"gateway.core", "gateway.protocols", "contracts"},
@@ -35,7 +39,7 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     ),
     "gateway.engines": (
         {"gateway.core", "contracts"},
-        {"numpy", "msgspec", "grpc", "aiohttp", "safetensors"},
+        {"numpy", "msgspec", "grpc", "aiohttp"},
     ),
     "gateway.repository": ({"gateway.core", "contracts"}, {"msgspec"}),
     "gateway.peers": ({"gateway.core", "contracts"}, {"msgspec"}),
@@ -44,7 +48,8 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "gateway.grpc_server": ({"gateway.grpc_port"}, {"grpc"}),
     "gateway.saved_models": ({"gateway.core", "gateway.protocols.tfserving_rules", "contracts"}, {"google"}),
     "gateway.platform_state": ({"gateway.core", "gateway.engine_memory"}, {"msgspec"}),
-    "gateway.metrics": ({"gateway.core"}, {"prometheus_client"}),
+    "gateway.metrics": ({"gateway.core", "gateway.metric_sums"}, {"prometheus_client"}),
+    "gateway.metric_sums": (set(), {"prometheus_client"}),
     "gateway.admin": (
         {"gateway.core", "gateway.platform_state", "gateway.protocols"},
         {"fastapi", "starlette", "msgspec"},

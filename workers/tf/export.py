@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from contracts.bfloat16 import BFLOAT16, adopt
+from contracts.byte_strings import array_of
 from contracts.exports import ExportReport
 from contracts.manifest import BadDocument
 from workers.canonical import BadWeights, read_weights
@@ -56,14 +59,23 @@ def loaded(path: Path) -> Iterator[tuple[Any, Ask]]:
         fetches = {name: info.name for name, info in signature.outputs.items()}
 
         def ask(inputs: Tensors) -> dict[str, NDArray[Any]]:
-            feeds = {signature.inputs[name].name: tensor for name, tensor in inputs.items()}
+            feeds = {signature.inputs[name].name: _as_theirs(tensor) for name, tensor in inputs.items()}
             try:
-                outputs: dict[str, NDArray[Any]] = session.run(fetches, feeds)
+                outputs: dict[str, Any] = session.run(fetches, feeds)
             except (tf.errors.OpError, ValueError) as error:
                 raise BadSavedModel(f"the SavedModel does not answer: {error}") from error
-            return outputs
+            return {name: _as_ours(output) for name, output in outputs.items()}
 
         yield meta_graph, ask
+
+
+def _as_theirs(tensor: NDArray[Any]) -> NDArray[Any]:
+    return tensor.view(tf.bfloat16.as_numpy_dtype) if tensor.dtype == BFLOAT16 else tensor
+
+
+def _as_ours(output: Any) -> NDArray[Any]:
+    """A session gives one string without dimensions as `bytes`, of which numpy would make an array of its own kind."""
+    return array_of([output], ()) if isinstance(output, bytes) else adopt(np.asarray(output))
 
 
 def write_saved_model(order: ExportOrder) -> None:

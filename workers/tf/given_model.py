@@ -13,6 +13,8 @@ FILES = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadat
 FOLDERS = ("variables", "assets", "assets.extra")
 """What a SavedModel's directory may hold, by TensorFlow's saved_model/constants.h and Keras; nothing else is copied."""
 
+_NAMES = {"BYTES": "string", "BF16": "bfloat16"}
+
 
 class BadSavedModel(ValueError):
     """A SavedModel cannot be served as its model's signature says; the message says what was expected and what came."""
@@ -58,8 +60,9 @@ def _check_tensors(side: str, served: Mapping[str, Any], wanted: Sequence[Tensor
         raise BadSavedModel(f"the SavedModel's {side} are {sorted(served)}, the model's are {names}")
     for spec in wanted:
         info = served[spec.name]
-        # Both sides name datatypes alike but for one prefix: FP32 is float32.
-        expected, found = spec.datatype.lower().replace("fp", "float"), tf.as_dtype(info.dtype).name
+        # Both sides name the others alike but for one prefix: FP32 is float32.
+        expected = _NAMES.get(spec.datatype, spec.datatype.lower().replace("fp", "float"))
+        found = tf.as_dtype(info.dtype).name
         if expected != found:
             raise BadSavedModel(f"{spec.name} is {found} in the SavedModel, the model says {spec.datatype}")
         shape = tf.TensorShape(info.tensor_shape)

@@ -10,12 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import safetensors.numpy
 from model_archiver import ModelArchiver, ModelArchiverConfig
 from numpy.typing import NDArray
 from ts.context import Context, RequestProcessor
 
+from contracts import blobs
 from contracts.exports import ExportReport
 from contracts.manifest import BadDocument, encode_document
 from workers.canonical import BadWeights, read_weights
@@ -66,8 +65,7 @@ def load_archive(path: Path, scratch: Path) -> Ask:
 
     def ask(inputs: Tensors) -> dict[str, NDArray[Any]]:
         context.request_processor = [RequestProcessor({})]
-        # The writer takes bytes as they lie, so what lies in another order must be put in its own first.
-        blob = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in inputs.items()})
+        blob = blobs.encode(inputs)
         try:
             (answer,) = handler.handle([{"body": bytearray(blob)}], context)
         except HANDLER_FAULTS as error:
@@ -75,7 +73,7 @@ def load_archive(path: Path, scratch: Path) -> Ask:
         status, phrase = context.get_response_status(0)
         if status != 200:
             raise BrokenArchive(f"{path.name} answers with {status} {phrase}: {answer.decode()}")
-        return dict(safetensors.numpy.load(answer))
+        return blobs.decode(answer)
 
     try:
         handler.initialize(context)

@@ -36,6 +36,7 @@ DTYPES = {
     "FP16": torch.float16,
     "FP32": torch.float32,
     "FP64": torch.float64,
+    "BF16": torch.bfloat16,
 }
 
 DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
@@ -57,6 +58,14 @@ def decode_request(row: Mapping[str, object]) -> tuple[Tensors, str]:
         return safetensors.torch.load(bytes(body)), ""
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         return {}, f"the body is not a safetensors blob: {error}"
+
+
+def encode_answer(tensors: Tensors) -> bytes:
+    """The blob of an answer."""
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):  # numpy has no such dtype
+        return safetensors.torch.save(tensors)
+    # The numpy writer: a quarter of the torch writer's 40 µs, for the same bytes.
+    return safetensors.numpy.save({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def fault(tensors: Tensors, specs: Sequence[Mapping[str, Any]]) -> str:
@@ -114,8 +123,7 @@ class Handler:
                 accepted[index] = tensors
         outputs = self._infer(list(accepted.values()))
         for index, tensors in zip(accepted, outputs, strict=True):
-            # The numpy writer: a quarter of the torch writer's 40 µs, for the same bytes.
-            answers[index] = safetensors.numpy.save({name: tensor.numpy() for name, tensor in tensors.items()})
+            answers[index] = encode_answer(tensors)
         return answers
 
     def _infer(self, requests: Sequence[Tensors]) -> list[Tensors]:

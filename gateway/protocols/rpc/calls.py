@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from gateway.core.errors import InvalidRequest, ServingError
 from gateway.protocols.grpc_status import OURS, metadata_of, status_of
 from gateway.protocols.request_id import request_id_from
+from gateway.protocols.rpc.message_bounds import check_bounds
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ async def refuse(context: Context, caller: Caller, error: Exception) -> NoReturn
 
 
 def parse(kind: Any, message: bytes) -> Any:
-    """The message of this kind. Raises InvalidRequest when the bytes are none."""
+    """The message of this kind. Raises InvalidRequest when the bytes are none, or would become too much."""
+    check_bounds(message, kind.DESCRIPTOR)
     try:
         return kind.FromString(message)
     except DecodeError as error:

@@ -13,6 +13,7 @@ from gateway.core.errors import NotFound, ServingError
 from gateway.core.router import Router
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.rpc.calls import Context, caller_of, parse, plain, refuse
+from gateway.protocols.rpc.seats import Seats
 
 SERVICE = "grpc.health.v1.Health"
 
@@ -27,15 +28,16 @@ class Health:
         self._router = router
         self._services = services | {""}
 
-    def handler(self, draining: asyncio.Event) -> grpc.GenericRpcHandler:
-        """The service, to be added to a server."""
+    def handler(self, draining: asyncio.Event, seats: Seats) -> grpc.GenericRpcHandler:
+        """The service, to be added to a server; each watch takes a seat."""
 
         async def watch(message: bytes, context: Context) -> None:
             try:
                 service = parse(health_pb2.HealthCheckRequest, message).service
+                with seats.taken():
+                    await self._watch(service, context, draining)
             except ServingError as error:
                 await refuse(context, caller_of(context), error)
-            await self._watch(service, context, draining)
 
         handlers: dict[str, Any] = {
             "Check": plain(health_pb2.HealthCheckRequest, self._check),

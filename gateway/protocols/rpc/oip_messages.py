@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.byte_strings import array_of
 from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.tensors import DATATYPES, DTYPES, Signature, Tensor, count_elements
-from gateway.protocols.raw_tensor import check_announced, decode_raw, raw_size
+from gateway.core.tensors import BYTES, DATATYPES, DTYPES, Signature, Tensor, count_elements
+from gateway.protocols.raw_tensor import check_announced, check_raw_size, decode_raw, encode_raw
 from gateway.protocols.rpc.packed import read_packed, write_packed
 
 FIELDS: Mapping[str, str] = {
@@ -26,8 +27,9 @@ FIELDS: Mapping[str, str] = {
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
 }
-"""The field for each datatype; FP16 has none, and is always raw."""
+"""The field for each datatype; FP16 and BF16 have none, and are always raw."""
 
 _LONGEST_TIMEOUT_US = 2**63
 _UNSUPPORTED = ("shared_memory_region", "classification")
@@ -73,7 +75,7 @@ def decode_request(request: Any, signature: Signature) -> Asked:
 
 
 def fill_response(response: Any, answer: InferAnswer, request_id: str, is_raw: bool) -> None:
-    """Fill a ModelInferResponse. Raw is all or nothing, so that one FP16 output makes all of them raw."""
+    """Fill a ModelInferResponse. Raw is all or nothing, so that one output without a field makes all of them raw."""
     response.model_name = answer.model
     response.model_version = str(answer.version)
     response.id = request_id
@@ -82,7 +84,7 @@ def fill_response(response: Any, answer: InferAnswer, request_id: str, is_raw: b
         datatype = DATATYPES[tensor.dtype]
         item = response.outputs.add(name=name, datatype=datatype, shape=tensor.shape)
         if is_raw:
-            response.raw_output_contents.append(tensor.tobytes())
+            response.raw_output_contents.append(encode_raw(tensor))
         else:
             item.contents.SetInParent()
             write_packed(item.contents, FIELDS[datatype], tensor)
@@ -91,11 +93,7 @@ def fill_response(response: Any, answer: InferAnswer, request_id: str, is_raw: b
 def _decode_raw(item: Any, data: bytes) -> Tensor:
     if item.HasField("contents"):
         raise InvalidRequest(f"input {item.name!r} has contents beside raw_input_contents: expected one of them")
-    size = raw_size(item.datatype, item.shape)
-    if len(data) != size:
-        raise InvalidRequest(
-            f"input {item.name!r}: expected {size} bytes for {item.datatype}{list(item.shape)}, got {len(data)}"
-        )
+    check_raw_size(item.name, item.datatype, item.shape, len(data))
     return decode_raw(item.name, data, item.datatype, item.shape)
 
 
@@ -112,8 +110,11 @@ def _decode_typed(item: Any) -> Tensor:
             f"input {item.name!r}: expected {count} elements for shape {list(item.shape)}, "
             f"got {len(getattr(item.contents, field))}"
         )
+    dtype = DTYPES[item.datatype]
+    if dtype == BYTES:
+        return array_of(item.contents.bytes_contents, item.shape)
     try:
-        return read_packed(item.contents, field, DTYPES[item.datatype]).reshape(tuple(item.shape))
+        return read_packed(item.contents, field, dtype).reshape(tuple(item.shape))
     except OverflowError as error:
         raise InvalidRequest(f"input {item.name!r}: a number is out of range for {item.datatype}") from error
 

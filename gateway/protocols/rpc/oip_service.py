@@ -15,6 +15,7 @@ from gateway.protocols.conversation import Call, Conversation, Question, Reply, 
 from gateway.protocols.model_repository import ModelRepository
 from gateway.protocols.rpc.calls import Caller, Told, parse, plain, told, unary
 from gateway.protocols.rpc.oip_messages import decode_request, fill_response
+from gateway.protocols.rpc.seats import Seats
 from gateway.protocols.rpc.streams import stream
 
 SERVICE = "inference.GRPCInferenceService"
@@ -32,8 +33,8 @@ class InferenceService:
         self._catalogue = catalogue
         self._repository = repository
 
-    def handler(self, draining: asyncio.Event) -> grpc.GenericRpcHandler:
-        """The service, to be added to a server; its streams end when `draining` is set."""
+    def handler(self, draining: asyncio.Event, seats: Seats) -> grpc.GenericRpcHandler:
+        """The service, to be added to a server; its streams take a seat each, and end when `draining` is set."""
         at_once: dict[str, Callable[[Any], Any]] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -48,7 +49,7 @@ class InferenceService:
         handlers["ModelInfer"] = unary(self._infer)
         handlers["RepositoryModelLoad"] = unary(self._load)
         handlers["RepositoryModelUnload"] = unary(self._unload)
-        handlers["ModelStreamInfer"] = stream(self._infer_in_stream, draining)
+        handlers["ModelStreamInfer"] = stream(self._infer_in_stream, draining, seats)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     # -- inference
@@ -81,7 +82,7 @@ class InferenceService:
     async def _answer(self, request: Any, caller: Caller, response: Any, whole: Any) -> Reply[bytes]:
         """Fill `response` and serialize `whole`, which is it or holds it."""
 
-        async def decode(route: VersionRoute) -> Question[bytes]:
+        def decode(route: VersionRoute) -> Question[bytes]:
             asked = decode_request(request, route.signature)
 
             def encode(answer: InferAnswer) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from gateway.core.tensors import Tensor
 
 _LENGTH_DELIMITED = 2
+_FEW = 512  # protobuf appends one number after the other; more are copied whole, which costs more to begin with
 _IS_WIRE_FORM = "fb"  # numpy's kinds whose elements stand in a message as they do in memory
 
 
@@ -22,16 +23,29 @@ def read_packed(message: Any, name: str, dtype: np.dtype[Any]) -> Tensor:
     """
     values = getattr(message, name)
     if dtype.kind in _IS_WIRE_FORM:
-        alone = type(message)()
-        getattr(alone, name).MergeFrom(values)
         size = len(values) * dtype.itemsize
-        wire = alone.SerializeToString()
+        wire = _alone(message, name).SerializeToString()
         return np.frombuffer(wire, dtype, offset=len(wire) - size) if size else np.empty(0, dtype)
     array = np.fromiter(values, np.uint64 if dtype.kind == "u" else np.int64, count=len(values))
     limits = np.iinfo(dtype)
     if len(array) and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
         raise OverflowError
     return array.astype(dtype, copy=False)
+
+
+def _alone(message: Any, name: str) -> Any:
+    """A message of the same kind with this field and no other."""
+    alone = type(message)()
+    values = getattr(message, name)
+    if len(values) <= _FEW:
+        getattr(alone, name).MergeFrom(values)
+        return alone
+    alone.CopyFrom(message)
+    for field, _ in alone.ListFields():
+        if field.name != name:
+            alone.ClearField(field.name)
+    alone.DiscardUnknownFields()
+    return alone
 
 
 def write_packed(message: Any, name: str, tensor: Tensor) -> None:

@@ -13,6 +13,7 @@ from gateway.protocols.rpc import health, oip_service
 from gateway.protocols.rpc.health import Health
 from gateway.protocols.rpc.oip_service import InferenceService
 from gateway.protocols.rpc.reflection import reflection_handlers
+from gateway.protocols.rpc.seats import MOST_STREAMS, MOST_WATCHES, Seats
 from gateway.protocols.rpc.tf_service import TensorFlowServices
 
 MODEL_SERVICES = (oip_service.SERVICE, PREDICT_SERVICE, MODEL_SERVICE)
@@ -26,11 +27,12 @@ def make_services(
 
     def make(draining: asyncio.Event) -> tuple[grpc.GenericRpcHandler, ...]:
         checked = Health(catalogue, router, frozenset((*MODEL_SERVICES, *_SHORT_NAMES)))
+        watches = Seats(MOST_WATCHES, "watches of health and calls of reflection")
         return (
-            inference.handler(draining),
+            inference.handler(draining, Seats(MOST_STREAMS, "streams of inference")),
             *tensorflow.handlers(),
-            checked.handler(draining),
-            *reflection_handlers((*MODEL_SERVICES, health.SERVICE), pool, draining),
+            checked.handler(draining, watches),
+            *reflection_handlers((*MODEL_SERVICES, health.SERVICE), pool, draining, watches),
         )
 
     return make

@@ -63,7 +63,7 @@ class TensorFlowServices:
         return Told(reply.content, metadata | ({"x-engine": reply.engine} if reply.engine else {}))
 
     async def _answer(self, request: Any, caller: Caller) -> Reply[bytes]:
-        async def decode(route: VersionRoute) -> Question[bytes]:
+        def decode(route: VersionRoute) -> Question[bytes]:
             return self._decode_predict(request, route.signature)
 
         written = request.model_spec

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contracts.bfloat16 import narrow
+from contracts.byte_strings import array_of
 from contracts.golden import Array, Golden, read_golden, write_golden
 from contracts.manifest import BadDocument
 
@@ -21,6 +23,31 @@ def test_an_input_and_an_output_may_have_one_name(tmp_path: Path) -> None:
     for name, tensor in outputs.items():
         np.testing.assert_array_equal(read.outputs[name], tensor, strict=True)
     assert read.labels is None
+
+
+def test_bytes_and_bf16_are_stored_too(tmp_path: Path) -> None:
+    file = tmp_path / "golden.npz"
+    text = array_of([b"", b"\0", b"\xff" * 70_000, b"a\0", b"b", b""], (3, 2))
+    alone, none = array_of([b"one\0"], ()), array_of([], (0, 4))
+    half = narrow(np.array([[0.1, np.nan]]))
+    write_golden(file, Golden({"text": text, "half": half}, {"text": alone, "none": none}))
+    read = read_golden(file)
+    assert read.inputs["text"].tolist() == text.tolist()
+    np.testing.assert_array_equal(read.inputs["half"], half, strict=True)
+    assert (read.outputs["text"].shape, read.outputs["text"].item()) == ((), b"one\0")
+    assert read.outputs["none"].shape == (0, 4)
+
+
+def no_bytes(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(
+            file, allow_pickle=False, **{"inputs/x": np.zeros(7, np.uint8), "shape-of-bytes/inputs/x": np.array([2])}
+        )
+
+
+def shape_alone(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{"shape-of-bytes/inputs/x": np.array([2])})
 
 
 def pickled(path: Path) -> None:
@@ -47,6 +74,8 @@ def one_array(path: Path) -> None:
     ("make", "said"),
     [
         (pickled, "not an npz file of plain arrays"),
+        (no_bytes, "'inputs/x' is no BYTES tensor: 2 elements take at least 8 bytes, there are 7"),
+        (shape_alone, "'inputs/x' is no BYTES tensor"),
         (older, "holds 'images', where a name begins with 'inputs/' or 'outputs/'"),
         (cut, "not an npz file"),
         (one_array, "is one array"),

@@ -9,6 +9,7 @@ import pytest
 from contracts.manifest import BadDocument, Model, read_document
 
 TENSOR = {"name": "a", "datatype": "FP32", "shape": [-1, 2]}
+TEXT = TENSOR | {"datatype": "BYTES"}
 MODEL: dict[str, Any] = {"model": "adder", "signature": {"inputs": [TENSOR], "outputs": [TENSOR]}}
 IMAGE = {"input": "a", "output": "a", "width": 1, "height": 1, "mode": "L", "polarity": "light-on-dark", "labels": []}
 
@@ -26,6 +27,8 @@ def test_an_input_and_an_output_may_have_one_name(tmp_path: Path) -> None:
         ({"signature": {"inputs": [TENSOR, TENSOR], "outputs": [TENSOR]}}, "two inputs have one name"),
         ({"signature": {"inputs": [TENSOR], "outputs": []}}, "at least one output"),
         ({"image": IMAGE}, "the image block needs the one input 'a'"),
+        ({"signature": {"inputs": [TEXT], "outputs": [TENSOR]}, "image": IMAGE}, "needs tensors of plain numbers, 'a'"),
+        ({"signature": {"inputs": [TEXT | {"datatype": "STRING"}], "outputs": [TENSOR]}}, "'STRING' of 'a' is none of"),
         ({"more": 1}, "unknown field `more`"),
     ],
 )

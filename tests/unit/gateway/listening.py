@@ -11,8 +11,8 @@ import requests
 import uvicorn
 
 from contracts.live import Live, write_live
-from gateway.app import make_app
-from gateway.engines.fake import FakeEngine
+from gateway.app import GatewayApp, make_app
+from gateway.engines.fake import Answer, FakeEngine
 from gateway.http_server import make_server
 from gateway.settings import Settings
 from tests.platform_process import free_ports, wait_until
@@ -26,9 +26,10 @@ INFER = b"POST /v2/models/adder/infer HTTP/1.1\r\nhost: x\r\n"
 class Listening:
     """A gateway over fake engines, on a socket of its own."""
 
-    def __init__(self, server: uvicorn.Server, port: int) -> None:
+    def __init__(self, server: uvicorn.Server, port: int, grpc_target: str) -> None:
         self.server = server
         self.port = port
+        self.grpc_target = grpc_target
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -59,8 +60,11 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def listening_gateway(folder: Path) -> Iterator[Listening]:
-    """Run it in a thread while the block runs; its repository, made in `folder`, holds version 1 of the adder."""
+def listening_gateway(folder: Path, answer: Answer = answer) -> Iterator[Listening]:
+    """Run it in a thread while the block runs; its repository, made in `folder`, holds version 1 of the adder.
+
+    What else the folder holds is served too, and `answer` is what the engines answer.
+    """
     write_live(publish(folder, 1), Live(live=1))
     settings = Settings(
         repository=folder,
@@ -71,16 +75,18 @@ def listening_gateway(folder: Path) -> Iterator[Listening]:
         admin_token="t",
     )
     started: list[uvicorn.Server] = []
+    apps: list[GatewayApp] = []
 
     async def serve() -> None:
         engines = tuple(FakeEngine(name, answer) for name in ("torchserve", "tfserving"))
-        server = make_server(make_app(settings, engines, stop=lambda: None), settings, on_drain=lambda: None)
+        apps.append(make_app(settings, engines, stop=lambda: None))
+        server = make_server(apps[0], settings, on_drain=lambda: None)
         started.append(server)
         await server.serve()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     wait_until(lambda: bool(started) and started[0].started, 30, "it listens")
-    yield Listening(started[0], settings.http_port)
+    yield Listening(started[0], settings.http_port, apps[0].grpc.port.target)
     started[0].should_exit = True
     thread.join(30)

@@ -95,7 +95,10 @@ class Here:
 @asynccontextmanager
 async def gateway_here(folder: Path, **settings: Any) -> AsyncIterator[Here]:
     app, engines = make_gateway(folder, **settings)
-    async with app.router.lifespan_context(app), grpc.aio.insecure_channel(app.state.grpc.port.target) as channel:
+    async with (
+        app.fastapi.router.lifespan_context(app.fastapi),
+        grpc.aio.insecure_channel(app.grpc.port.target) as channel,
+    ):
         ready: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerReady")
 
         async def is_ready() -> bool:
@@ -104,7 +107,7 @@ async def gateway_here(folder: Path, **settings: Any) -> AsyncIterator[Here]:
         await wait_until_async(is_ready, 10, "both engines are ready")
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            yield Here(app.state.grpc, engines, channel, http)
+            yield Here(app.grpc, engines, channel, http)
 
 
 def infer_request(rows: int = 1, is_raw: bool = True, **fields: Any) -> Any:

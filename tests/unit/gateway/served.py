@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from contracts.live import Live, write_live
-from gateway.app import make_app
+from gateway.app import GatewayApp, make_app
 from gateway.core.errors import EngineRejected
 from gateway.core.messages import EngineBatch
 from gateway.core.tensors import Tensor
@@ -70,7 +69,7 @@ class Served:
         return float(found[1]) if found else 0.0
 
 
-def make_gateway(folder: Path, **settings: Any) -> tuple[FastAPI, Mapping[str, FakeEngine]]:
+def make_gateway(folder: Path, **settings: Any) -> tuple[GatewayApp, Mapping[str, FakeEngine]]:
     """The app over two fake engines, not yet running; it serves a repository made in `folder`."""
     paths = publish(folder, 1)
     publish(folder, 2)
@@ -98,4 +97,4 @@ def serving(tmp_path: Path) -> Iterator[Served]:
     app, engines = make_gateway(tmp_path)
     with TestClient(app, raise_server_exceptions=False) as client:
         wait_until(lambda: client.get("/v2/health/ready").status_code == 200, 10, "both engines are ready")
-        yield Served(client, engines, tmp_path, app.state.grpc.port.target)
+        yield Served(client, engines, tmp_path, app.grpc.port.target)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from contracts.bfloat16 import narrow
+from contracts.byte_strings import array_of
 from gateway.core.agreement import Tolerance, find_difference, max_abs_diff
 from gateway.core.tensors import Tensor
 
@@ -12,6 +14,14 @@ NAN = np.nan
 
 def floats(*values: float) -> dict[str, Tensor]:
     return {"y": np.array(values, np.float32)}
+
+
+def bf16(*values: float) -> dict[str, Tensor]:
+    return {"y": narrow(np.array(values, np.float32))}
+
+
+def texts(*values: bytes) -> dict[str, Tensor]:
+    return {"y": array_of(values, (len(values),))}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +38,14 @@ def floats(*values: float) -> dict[str, Tensor]:
         (floats(1), {"z": np.array([1.0])}, "expected outputs ['y'], got ['z']", None),
         ({"y": np.array([1, 2])}, {"y": np.array([1, 2])}, "", None),
         ({"y": np.array([1, 2])}, {"y": np.array([1, 3])}, "y differs", None),
+        (bf16(1, 100), bf16(1, 100), "", 0),
+        (bf16(100), bf16(100.5), "", 0.5),
+        (bf16(1000), bf16(1004), "", 4),
+        (bf16(1000), bf16(1016), "y differs by 16, allowed are 0.1 + 0.01 of the value", 16),
+        (bf16(NAN, np.inf), bf16(NAN, np.inf), "", 0),
+        (bf16(1), floats(1), "y is float32 [1], expected [('bfloat16', '<u2')] [1]", 0),
+        (texts(b"a", b""), texts(b"a", b""), "", None),
+        (texts(b"a", b""), texts(b"a", b"b"), "y differs", None),
     ],
 )
 def test_agreement(right: dict[str, Tensor], answer: dict[str, Tensor], problem: str, apart: float | None) -> None:

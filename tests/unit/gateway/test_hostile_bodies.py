@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import requests
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import numpy as blobs
 
+from contracts.byte_strings import array_of, encode
 from gateway.core.errors import InvalidRequest
 from gateway.core.tensors import Signature, TensorSpec
 from gateway.protocols.oip import HEADER_LENGTH, decode_request
@@ -54,6 +56,25 @@ def test_a_damaged_blob_or_list_is_decoded_or_refused(garbage: bytes, at: int, c
     ):
         with suppress(InvalidRequest):
             assert isinstance(decode(good[:at] + garbage + good[at + cut :]), dict)
+
+
+TEXTS = Signature((TensorSpec("t", "BYTES", (-1, 2)),), ())
+
+
+@given(st.binary(max_size=30), st.integers(0, 130), st.integers(0, 20), st.booleans())
+@settings(max_examples=600, deadline=None, derandomize=True)
+def test_damaged_bytes_are_decoded_or_refused(garbage: bytes, at: int, cut: int, is_in_json: bool) -> None:
+    """Whatever the lengths in a body say, what comes of it is a tensor of bytes, or a refusal."""
+    item: dict[str, Any] = {"name": "t", "datatype": "BYTES", "shape": [2, 2]}
+    raw = encode(array_of([b"", b"one", b"\xff\0", b"four" * 3], (2, 2)))
+    given = {"data": ["", "one", "\u20ac", "four"]} if is_in_json else {"parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [item | given]}).encode()
+    good = head if is_in_json else head + raw
+    body = good[:at] + garbage + good[at + cut :]
+    for header_length in (None,) if is_in_json else (str(len(head)), str(len(head) + len(garbage) - cut)):
+        with suppress(InvalidRequest):
+            for tensor in decode_request(body, header_length, TEXTS).inputs.values():
+                assert all(type(element) is bytes for element in tensor.ravel().tolist())
 
 
 def hostile(seed: int) -> Iterator[tuple[str, bytes, dict[str, str]]]:

@@ -30,12 +30,16 @@ def test_both_directions(name: str, count: int) -> None:
     assert at_once == one_by_one
 
 
-def test_writing_appends_and_reading_is_of_one_field_alone() -> None:
-    contents = INFERENCE.InferTensorContents(fp32_contents=[1], bytes_contents=[b"x" * 50])
+@pytest.mark.parametrize("count", [1, 10_000])
+def test_writing_appends_and_reading_is_of_one_field_alone(count: int) -> None:
+    contents = INFERENCE.InferTensorContents(
+        fp32_contents=[1] * count, fp64_contents=[4, 5], bytes_contents=[b"x" * 50]
+    )
     contents.MergeFromString(b"\xf8\x07\x01")  # a field that nobody knows
     write_packed(contents, "fp32_contents", np.array([[2, 3]], np.float32))
-    assert read_packed(contents, "fp32_contents", np.dtype(np.float32)).tolist() == [1, 2, 3]
-    assert contents.bytes_contents == [b"x" * 50]
+    before = contents.SerializeToString()
+    assert read_packed(contents, "fp32_contents", np.dtype(np.float32)).tolist() == [1] * count + [2, 3]
+    assert contents.SerializeToString() == before
 
 
 def test_numbers_too_large_for_the_type() -> None:

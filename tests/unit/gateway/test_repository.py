@@ -163,3 +163,27 @@ async def test_a_change_removes_what_a_killed_process_had_half_written(tmp_path:
     await repository.change("adder", lambda now: now)
     left = {path.name for path in paths.root.iterdir()}
     assert left == {"1", "live.json", ".change.lock", ".staging-2-0badcafe"}  # publishing's own is publishing's to end
+
+
+def test_every_change_is_seen_though_only_what_changed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.repository._TICK_NS", 0)
+    paths = publish(tmp_path, 1)
+    repository = DirectoryRepository(tmp_path)
+    assert not repository.scan()
+    write_live(paths, Live(live=1))
+    for version in range(2, 12):
+        known = repository.scan()["adder"]
+        assert repository.scan()["adder"] is known, "nothing has changed, so nothing is read"
+        publish(tmp_path, version)
+        assert sorted(repository.scan()["adder"].versions) == list(range(1, version + 1))
+        write_live(paths, Live(live=version))
+        assert repository.scan()["adder"].live == version
+    other = tmp_path / "other" / "1"
+    other.mkdir(parents=True)
+    (other / "manifest.json").write_bytes((paths.version(1).manifest).read_bytes())
+    (tmp_path / "other" / "live.json").write_text('{"live": 1}')
+    assert set(repository.scan()) == {"adder", "other"}
+    paths.live.write_text("no JSON")
+    assert repository.scan()["adder"].live == 11
+    write_live(paths, Live(live=3))
+    assert repository.scan()["adder"].live == 3

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.tensors import DATATYPES, DTYPES, Signature, Tensor, TensorSpec
+from gateway.core.tensors import BFLOAT16, BYTES, DATATYPES, DTYPES, Signature, Tensor, TensorSpec
+from gateway.protocols.raw_tensor import encode_raw
 from gateway.protocols.rpc.oip_messages import FIELDS, Asked, decode_request, fill_response
 from tests.unit.gateway.rpc import INFERENCE
 
@@ -21,6 +22,10 @@ def sample(datatype: str) -> Tensor:
     dtype = DTYPES[datatype]
     if dtype == np.bool_:
         return np.array([[True, False, True], [False, False, True]])
+    if dtype == BYTES:
+        return np.array([[b"", b"\0\xff", b"a" * 300], [b"1", b"", b"b"]], BYTES)
+    if dtype == BFLOAT16:
+        return np.array([0, 0x3F80, 0x7F80, 0x7FC0, 0x8000, 1], "<u2").view(BFLOAT16).reshape(2, 3)
     if dtype.kind == "f":
         return np.array([[0, -1.5, np.inf], [np.finfo(dtype).max, np.finfo(dtype).tiny, -0.0]], dtype)
     info = np.iinfo(dtype)
@@ -35,7 +40,7 @@ def typed(datatype: str, tensor: Tensor, field: str | None = None) -> Any:
 
 
 def raw(datatype: str, tensor: Tensor) -> Any:
-    request = INFERENCE.ModelInferRequest(raw_input_contents=[tensor.tobytes()])
+    request = INFERENCE.ModelInferRequest(raw_input_contents=[encode_raw(tensor)])
     request.inputs.add(name="x", datatype=datatype, shape=tensor.shape)
     return request
 
@@ -61,7 +66,7 @@ def test_typed_contents_come_and_go(datatype: str) -> None:
     asked = decode_request(typed(datatype, tensor), signature(datatype))
     decoded = asked.inputs["x"]
     assert DATATYPES[decoded.dtype] == datatype
-    assert decoded.tobytes() == tensor.tobytes()
+    assert encode_raw(decoded) == encode_raw(tensor)
     np.testing.assert_array_equal(as_tritonclient_reads(asked, tensor), tensor)
 
 
@@ -69,8 +74,11 @@ def test_typed_contents_come_and_go(datatype: str) -> None:
 def test_raw_contents_come_and_go(datatype: str) -> None:
     tensor = sample(datatype)
     asked = decode_request(raw(datatype, tensor), signature(datatype))
-    assert asked.inputs["x"].tobytes() == tensor.tobytes()
+    assert encode_raw(asked.inputs["x"]) == encode_raw(tensor)
     read = as_tritonclient_reads(asked, tensor)
+    if datatype == "BF16":
+        assert read.dtype.name == "bfloat16"
+        read = read.view(BFLOAT16)
     assert read.dtype == tensor.dtype
     np.testing.assert_array_equal(read, tensor)
 
@@ -134,7 +142,8 @@ def spoiled(**change: Any) -> Any:
     [
         ({"name": "z"}, "unexpected input 'z': expected x FP32"),
         ({"datatype": "FP64"}, "input 'x': expected datatype FP32, got FP64"),
-        ({"datatype": "BYTES"}, "input 'x': expected a datatype of BOOL"),
+        ({"datatype": "STRING"}, "input 'x': expected a datatype of BOOL"),
+        ({"datatype": "BYTES"}, "input 'x': expected datatype FP32, got BYTES"),
         ({"datatype": ""}, "got ''"),
         ({"shape": [6]}, "expected shape"),
         ({"shape": [-2, -3]}, "expected at most 64 sizes of 0"),
@@ -165,6 +174,12 @@ def test_what_is_wrong_is_named(change: dict[str, Any], said: str) -> None:
         ("FP32", b"x" * 23, "expected 24 bytes for FP32[2, 3], got 23"),
         ("FP32", b"", "expected 24 bytes for FP32[2, 3], got 0"),
         ("BOOL", b"\x00\x01\x02\x00\x01\x00", "expected bytes 0 and 1 for BOOL"),
+        ("BF16", b"x" * 11, "expected 12 bytes for BF16[2, 3], got 11"),
+        ("BYTES", bytes(23), "expected at least 24 bytes for BYTES[2, 3], got 23"),
+        ("BYTES", bytes(25), "expected BYTES, each after its length: 1 bytes follow the 6 elements"),
+        ("BYTES", bytes(20) + b"\5\0\0\0abcd", "element 5 says 5 bytes, 4 are left"),
+        ("BYTES", b"\xff" * 24, "element 0 says 4294967295 bytes, 20 are left"),
+        ("BYTES", b"\2\0\0\0" + bytes(21), "element 5 has no length: 3 bytes are left"),
     ],
 )
 def test_wrong_raw_contents(datatype: str, data: bytes, said: str) -> None:
@@ -175,11 +190,12 @@ def test_wrong_raw_contents(datatype: str, data: bytes, said: str) -> None:
     assert said in caught.value.message
 
 
-def test_fp16_has_no_typed_field() -> None:
+@pytest.mark.parametrize("datatype", ["FP16", "BF16"])
+def test_short_floats_have_no_typed_field(datatype: str) -> None:
     request = INFERENCE.ModelInferRequest()
-    request.inputs.add(name="x", datatype="FP16", shape=[1, 3])
-    with pytest.raises(InvalidRequest, match="expected FP16 in raw_input_contents"):
-        decode_request(request, signature("FP16"))
+    request.inputs.add(name="x", datatype=datatype, shape=[1, 3])
+    with pytest.raises(InvalidRequest, match=f"expected {datatype} in raw_input_contents"):
+        decode_request(request, signature(datatype))
 
 
 def test_an_input_sent_twice() -> None:

@@ -265,9 +265,9 @@ def test_labels_follow_a_rollout() -> None:
         resolve(router, ModelSpec("adder", label="canary"))
 
 
-@pytest.mark.parametrize("datatype", sorted(DTYPES))
+@pytest.mark.parametrize("datatype", sorted(DTYPES.keys() - {"BYTES"}))
 def test_tensors_come_and_go(datatype: str) -> None:
-    tensor = np.array([[1, 0, 1]]).astype(DTYPES[datatype])
+    tensor = np.array([[1, 0, 1]]).astype("<u2" if datatype == "BF16" else DTYPES[datatype]).view(DTYPES[datatype])
     proto = TENSORFLOW.TensorProto()
     encode_tensor(proto, tensor)
     assert proto.dtype == DATATYPE_NUMBERS[datatype]
@@ -285,6 +285,37 @@ def test_values_that_are_left_out_are_the_last_one(values: list[float], expected
     proto = TENSORFLOW.TensorProto(dtype=1, float_val=values)
     proto.tensor_shape.dim.add().size = 3
     assert decode_tensor("x", proto).tolist() == expected
+
+
+def strings(sizes: tuple[int, ...], *values: bytes, content: bytes = b"") -> Any:
+    proto = TENSORFLOW.TensorProto(dtype=DATATYPE_NUMBERS["BYTES"], string_val=values, tensor_content=content)
+    for size in sizes:
+        proto.tensor_shape.dim.add().size = size
+    return proto
+
+
+def test_strings_come_and_go() -> None:
+    tensor = decode_tensor("x", strings((2, 2), b"", b"\0\xff", b"c"))
+    assert tensor.tolist() == [[b"", b"\0\xff"], [b"c", b"c"]]
+    proto = TENSORFLOW.TensorProto()
+    encode_tensor(proto, tensor)
+    assert (proto.dtype, list(proto.string_val)) == (DATATYPE_NUMBERS["BYTES"], [b"", b"\0\xff", b"c", b"c"])
+    assert decode_tensor("x", strings((3,))).tolist() == [b"", b"", b""]
+    assert decode_tensor("x", strings((1,), b"a", b"b")).tolist() == [b"a"]
+    assert decode_tensor("x", strings((0, 2), b"a")).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        strings((2**40,)),
+        strings((1000,), b"x" * 100_000),  # every string of the padding is as long as the last
+        strings((1,), content=b"\1x"),
+    ],
+)
+def test_strings_that_would_be_too_many(proto: Any) -> None:
+    with pytest.raises(InvalidRequest, match="tensor parsing error: x"):
+        decode_tensor("x", proto)
 
 
 def test_narrow_numbers_wrap() -> None:

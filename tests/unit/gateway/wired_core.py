@@ -28,8 +28,9 @@ from tests.unit.gateway.adder import LedgerEvents, MemoryPeers, MemoryRepository
 Engines = tuple[FakeEngine, FakeEngine]
 
 # No patience: whoever owes an answer when it is looked at is tried at once.
-STRICT = KeeperLimits(trial=TrialLimits(silence_s=0, timeout_s=0.05))
-BRISK = KeeperLimits(repository_interval_s=0.01, probe_interval_s=0.02, busy_interval_s=0.01)
+STRICT = KeeperLimits(turn_s=0, trial=TrialLimits(silence_s=0, timeout_s=0.05))
+BRISK = KeeperLimits(repository_interval_s=0.01, probe_interval_s=0.02, busy_interval_s=0.01, turn_s=0.02)
+PATIENCE_S = 30.0  # with a machine that is busy with something else
 GOLDEN = Golden(
     {name: np.ones((4, 2), np.float32) for name in ("a", "b")},
     {"sum": np.full((4, 2), 2, np.float32)},
@@ -94,7 +95,7 @@ class Platform:
         self.peers = MemoryPeers()
         self.events = events
         self.memory = {"tfserving": 7}
-        ledger = Ledger()
+        self.ledger = ledger = Ledger()
         router = Router(tuple(self.engines))
         self.keeper = Keeper(self.engines.values(), self.repository, self.peers, router, events, BRISK, ledger)
         self.mirror = Mirror(ledger, events, MirrorLimits())
@@ -110,7 +111,7 @@ class Platform:
 
     async def promote(self, version: int, **plan: Any) -> Rollout:
         begun = await self.rollouts.promote("adder", Plan(version, **plan))
-        return await asyncio.wait_for(self.rollouts.wait("adder", begun), 10)
+        return await asyncio.wait_for(self.rollouts.wait("adder", begun), PATIENCE_S)
 
     async def held(self, engine: str) -> set[int]:
         return {version for _, version in await self.engines[engine].observe(frozenset({"adder"}))}
@@ -146,7 +147,7 @@ async def until(condition: Any, what: str) -> None:
     async def holds() -> bool:
         return bool(condition())
 
-    await wait_until_async(holds, 5, what)
+    await wait_until_async(holds, PATIENCE_S, what)
 
 
 async def send(platform: Platform, stop: asyncio.Event, value: float = 1) -> None:

@@ -61,7 +61,15 @@ async def test_inference_in_an_event_loop(url: str) -> None:
         ("adder", {"b": ROWS}, {}, 400, "unexpected input 'b'"),
         ("adder", {"a": ROWS}, {"engine": "onnx"}, 400, "unknown engine 'onnx'"),
         ("adder", {"a": ROWS}, {"timeout_s": 1e-6}, 504, "504"),
-        ("adder", {"a": np.array([["x", "y"]])}, {}, None, "expected tensors of BOOL, .*; 'a' is <U1"),
+        ("adder", {"a": np.array([["x", "y"]])}, {}, 400, "expected datatype FP32, got BYTES"),
+        (
+            "adder",
+            {"a": np.array([["x", 1]], np.object_)},
+            {},
+            None,
+            "expected str and bytes in an array of objects, got int",
+        ),
+        ("adder", {"a": np.zeros((1, 2), np.complex64)}, {}, None, "expected tensors of BOOL, .*; 'a' is complex64"),
     ],
 )
 def test_refusals(url: str, model: str, inputs: Any, wishes: Any, status: int | None, said: str) -> None:

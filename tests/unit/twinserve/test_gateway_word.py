@@ -46,6 +46,7 @@ def model(live: dict[str, str], other: dict[str, str] = BOTH, rollout: tuple[str
         (platform(model(BOTH | {"tfserving": "loading"})), {"torchserve"}, False),
         (platform(model(BOTH, other={"torchserve": "error"})), {"torchserve", "tfserving"}, False),
         (platform(model(BOTH), model({"torchserve": "ready"})), {"torchserve"}, False),
+        (platform(model(BOTH), model(BOTH | {"torchserve": "not made for it"})), {"torchserve", "tfserving"}, False),
         (platform(), {"torchserve", "tfserving"}, False),
         (platform(model(BOTH, rollout=("running", "load"))), {"torchserve", "tfserving"}, True),
         (platform(model(BOTH), model(BOTH, rollout=("running", "warm"))), {"torchserve", "tfserving"}, True),

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+from contracts.bfloat16 import narrow, widen
 from contracts.golden import Array, Golden, write_golden
 from contracts.manifest import Image, Model, Signature, TensorSpec
 from twinserve.digits import golden_digits
@@ -31,15 +33,34 @@ def never(folder: Path, image: Image) -> Path:
 
 
 def test_drawn_inputs_fit_any_signature_and_are_always_the_same() -> None:
-    every = [TensorSpec(d, d, (-1, 3, -1)) for d in ("BOOL", "UINT8", "INT64", "UINT16", "FP16", "FP32", "FP64")]
+    every = [
+        TensorSpec(d, d, (-1, 3, -1))
+        for d in ("BOOL", "UINT8", "INT64", "UINT16", "FP16", "FP32", "FP64", "BF16", "BYTES")
+    ]
     drawn = golden_inputs(model(*every), None)
     assert find_fault(drawn, every) == ""
     assert {tensor.shape for tensor in drawn.values()} == {(64, 3, 4)}
     assert set(np.unique(drawn["INT64"])) == set(range(10))
     assert set(np.unique(drawn["BOOL"])) == {False, True}
     assert drawn["FP32"].min() < -1 < 1 < drawn["FP32"].max()
+    assert all(type(text) is bytes for text in drawn["BYTES"].ravel().tolist())
+    assert len(set(drawn["BYTES"].ravel().tolist())) > 3
     again = golden_inputs(model(*every), None)
     assert all(np.array_equal(drawn[name], again[name]) for name in drawn)
+
+
+def test_text_and_floats_stand_for_bytes_and_bf16(tmp_path: Path) -> None:
+    described = model(TensorSpec("text", "BYTES", (-1,)), TensorSpec("half", "BF16", (-1,)))
+    halves = np.array([1.5, -0.1], ml_dtypes.bfloat16)
+    for text, half in (
+        (np.array(["a", "é"]), halves.astype(np.float32)),
+        (np.array([b"a", b"\xc3\xa9"]), halves),
+        (np.array(["a", "é"]), narrow(halves)),
+    ):
+        np.savez(tmp_path / "golden.npz", text=text, half=half)
+        inputs = golden_inputs(described, tmp_path / "golden.npz")
+        assert inputs["text"].tolist() == [b"a", b"\xc3\xa9"]
+        assert widen(inputs["half"]).tolist() == halves.astype(np.float32).tolist()
 
 
 def test_a_signature_without_rows_gets_one_set() -> None:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from contracts.bfloat16 import narrow
+from contracts.byte_strings import array_of
 from contracts.manifest import Comparison, Image, Signature, TensorSpec, Thresholds
 from twinserve.parity import ParityError, Subject, compare
 
@@ -39,6 +41,20 @@ def test_the_comparison_records_each_engine() -> None:
     assert made.max_rel_diff == {"torchserve": 0, "tfserving": pytest.approx(1e-5, rel=0.05)}
     assert made.argmax_agreement == {"torchserve": 1, "tfserving": 1}
     assert made.accuracy == {"torchserve": 2 / 3, "tfserving": 2 / 3}
+
+
+def test_bf16_may_differ_by_one_rounding_and_bytes_by_nothing() -> None:
+    half, text = TensorSpec("half", "BF16", (-1,)), TensorSpec("text", "BYTES", (-1,))
+    reference = {"half": narrow(np.array([100.0, 1.0])), "text": array_of([b"a", b"b"], (2,))}
+    near = {**reference, "half": narrow(np.array([100.5, 1.0]))}
+    far = {**reference, "half": narrow(np.array([101.0, 1.0]))}
+    other = {**reference, "text": array_of([b"a", b"c"], (2,))}
+    made = compare(subject(half, text), 2, reference, {"tfserving": near})
+    assert (made.max_abs_diff, made.argmax_agreement) == ({"tfserving": 0.5}, None)
+    with pytest.raises(ParityError, match=r"differs from the reference in half by up to 1, .* first on row 0"):
+        compare(subject(half, text), 2, reference, {"tfserving": far})
+    with pytest.raises(ParityError, match="differs from the reference in text, which must be equal; first on row 1"):
+        compare(subject(half, text), 2, reference, {"tfserving": other})
 
 
 def test_a_difference_names_engine_output_size_and_first_row() -> None:

@@ -11,7 +11,7 @@ from contracts.golden import Array, Golden, read_golden, write_golden
 from contracts.integrity import find_damage
 from contracts.layout import ModelPaths
 from contracts.live import Live, read_live, write_live
-from contracts.manifest import Manifest, Model, encode_document, read_document
+from contracts.manifest import Manifest, Model, Signature, TensorSpec, encode_document, read_document
 from tests.unit.twinserve.stand_ins import names_in, use
 from twinserve.cli import app
 from twinserve.description import shipped_model
@@ -203,6 +203,24 @@ def test_what_is_not_enough_is_refused_and_leaves_nothing(
     assert refused.exit_code == 1
     assert said in refused.stderr
     assert not ranker.root.exists() or names_in(ranker) == set()
+
+
+def test_a_model_with_bytes_is_for_tensorflow_alone(ranker: ModelPaths, artifacts: list[str], tmp_path: Path) -> None:
+    texts = (TensorSpec("note", "BYTES", (-1,)),)
+    signature = Signature((*MODEL.signature.inputs, *texts), MODEL.signature.outputs)
+    (tmp_path / "noted.json").write_bytes(encode_document(Model("ranker", signature)))
+    described = ["--describe", str(tmp_path / "noted.json")]
+    refused = publish(ranker, *artifacts, *described)
+    assert (refused.exit_code, "ranker has BYTES, which PyTorch has not" in refused.stderr) == (1, True)
+    done = publish(ranker, *artifacts[2:], *described)
+    assert done.exit_code == 0, done.stderr
+    assert "ranker 1: published for tfserving alone" in done.stdout
+    manifest = read_document(ranker.version(1).manifest, Manifest)
+    assert (manifest.made_from, manifest.parity.reference) == ({"tfserving": "saved_model"}, "saved_model")
+    assert manifest.parity.golden.max_abs_diff == {"tfserving": 0}
+    notes = read_golden(ranker.version(1).golden).inputs["note"].tolist()
+    assert len(notes) == 64
+    assert all(type(note) is bytes for note in notes)
 
 
 def test_the_shipped_network_may_have_another_name(ranker: ModelPaths, own_weights: Path, tmp_path: Path) -> None:

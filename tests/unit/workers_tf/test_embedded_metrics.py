@@ -1,13 +1,15 @@
 """Metrics as text, and the small parts of the wire: bodies and channel arguments."""
 
 import gzip
+import random
+from time import process_time
 
 import pytest
 
 from workers.tf.embedded.faults import Fault
 from workers.tf.embedded.grpc_listener import channel_arguments
 from workers.tf.embedded.metrics import Metrics
-from workers.tf.embedded.rest_bodies import inflate
+from workers.tf.embedded.rest_bodies import MAX_INFLATED_BYTES, MOST_MEMBERS, inflate
 
 
 def test_what_was_never_counted_is_not_told() -> None:
@@ -50,6 +52,35 @@ def test_gzip_that_is_cut_short_counts_as_empty(cut: int) -> None:
     assert inflate(whole + gzip.compress(b"more")) == b"body" * 10 + b"more"
     assert inflate(whole[:-cut]) == b""
     assert inflate(b"") == b""
+
+
+def test_gzip_of_many_members() -> None:
+    chance = random.Random(4)
+    parts = [chance.randbytes(chance.choice((0, 1, 100, 255, 256, 257, 1000, 70_000))) for _ in range(200)]
+    assert inflate(b"".join(map(gzip.compress, parts))) == b"".join(parts)
+    member = gzip.compress(b"a")
+    assert inflate(member * MOST_MEMBERS) == b"a" * MOST_MEMBERS
+    assert inflate(member * (MOST_MEMBERS + 1)) == b""
+
+
+def test_many_small_members_cost_no_more_than_they_are_long() -> None:
+    """A copy of all that follows for each of them would take a hundred times as long as what follows takes alone."""
+    small, large = gzip.compress(b"") * (MOST_MEMBERS - 1), gzip.compress(random.Random(5).randbytes(8 * 2**20), 0)
+
+    def seconds(body: bytes) -> float:
+        began = process_time()
+        assert len(inflate(body)) == 8 * 2**20
+        return process_time() - began
+
+    alone = min(seconds(large) for _ in range(3))
+    assert seconds(small + large) < 40 * max(alone, 0.005)
+
+
+def test_gzip_may_grow_to_its_limit_and_no_further() -> None:
+    full = gzip.compress(bytes(MAX_INFLATED_BYTES), 1)
+    assert len(inflate(full)) == MAX_INFLATED_BYTES
+    assert inflate(full + gzip.compress(b"x")) == b""
+    assert inflate(gzip.compress(bytes(MAX_INFLATED_BYTES + 1), 1)) == b""
 
 
 def test_channel_arguments_replace_our_own() -> None:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 import workers.torch
+from contracts import blobs
+from contracts.bfloat16 import narrow, widen
 
 HANDLER = Path(workers.torch.__file__).with_name("handler.py")
 SIGNATURE = {
@@ -173,3 +175,14 @@ def test_a_network_of_our_own_goes_before_torchscript(folder: Path, handler: Any
     handler.initialize(context_of(folder))
     (answer,) = handler.handle([row(images=ONES)], context_of(folder))
     np.testing.assert_array_equal(safetensors.numpy.load(answer)["logits"], [[4, 40]] * 3)
+
+
+def test_bf16_comes_and_goes(folder: Path) -> None:
+    signature = json.loads(json.dumps(SIGNATURE).replace("FP32", "BF16"))
+    (folder / "signature.json").write_text(json.dumps(signature))
+    (folder / "model.py").write_text(MODEL.replace("* self.scale", "* self.scale.bfloat16()"))
+    handler, context = load_handler().Handler(), context_of(folder)
+    handler.initialize(context)
+    [answer] = handler.handle([{"body": bytearray(blobs.encode({"images": narrow(ONES)}))}], context)
+    assert context.get_response_status(0)[0] == 200, answer
+    assert widen(blobs.decode(answer)["logits"]).tolist() == [[4, 40]] * 3

@@ -9,7 +9,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 MAX_INFLATED_BYTES = 100 * 1024 * 1024
 """The original's bound; what would grow larger counts as corrupt."""
 
+MOST_MEMBERS = 10_000
+"""Far more than tools that compress by blocks write for a body of that size; more count as corrupt."""
+
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_FIRST_PIECE_BYTES = 256
 
 
 class Disconnected(Exception):
@@ -31,13 +35,33 @@ async def receive_body(receive: Receive) -> bytes:
 def inflate(body: bytes) -> bytes:
     """The content of a gzip body, which may have several members; empty when it is corrupt, cut off or too large."""
     content = bytearray()
-    while body:
-        stream = zlib.decompressobj(_GZIP_WINDOW)
+    rest = memoryview(body)
+    for _ in range(MOST_MEMBERS):
+        if not rest:
+            return bytes(content)
         try:
-            content += stream.decompress(body, MAX_INFLATED_BYTES - len(content) + 1)
+            taken = _inflate_member(rest, content)
         except zlib.error:
             return b""
-        if not stream.eof or len(content) > MAX_INFLATED_BYTES:
+        if not taken or len(content) > MAX_INFLATED_BYTES:
             return b""
-        body = stream.unused_data
-    return bytes(content)
+        rest = rest[taken:]
+    return b"" if rest else bytes(content)
+
+
+def _inflate_member(rest: memoryview, content: bytearray) -> int:
+    """Append what the member in front holds; gives its length, 0 when it has no end. Raises zlib.error.
+
+    It is fed in pieces, each twice as large as the one before: zlib copies all that it was given beyond the end, which
+    must not be the whole rest of the body for every small member.
+    """
+    stream = zlib.decompressobj(_GZIP_WINDOW)
+    at, size = 0, _FIRST_PIECE_BYTES
+    while not stream.eof:
+        piece = rest[at : at + size]
+        content += stream.decompress(piece, MAX_INFLATED_BYTES - len(content) + 1)
+        if not piece or len(content) > MAX_INFLATED_BYTES:
+            return 0
+        at += len(piece)
+        size *= 2
+    return at - len(stream.unused_data)

@@ -91,7 +91,8 @@ def decode_tensor(alias: str, proto: Any) -> Array:
             raise _unparsable(alias)
         return np.frombuffer(proto.tensor_content, kind.dtype).reshape(shape)
     values = getattr(proto, kind.field)
-    if count > len(values) and count * kind.dtype.itemsize > MAX_PADDED_BYTES:
+    last_size = len(values[-1]) if kind.dtype.hasobject and values else 0
+    if count > len(values) and count * (kind.dtype.itemsize + last_size) > MAX_PADDED_BYTES:
         raise _unparsable(alias)
     if kind.dtype.hasobject:
         return _decode_strings(values, count).reshape(shape)

@@ -1,0 +1,62 @@
+"""Engines that answer clients load a new version one after the other: together they would take the machine from those
+clients for as long.
+
+Rules: the order is that of the engines, so that every gateway process keeps the same one without asking; an engine
+waits for those before it that are up, and not for ever. One that answers nobody loads at once.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from gateway.core.lifecycle import LaneKey, States
+from gateway.core.ports import VersionState
+from gateway.core.routes import Snapshot, plan_resident_on
+
+Desired = Mapping[str, frozenset[int]]
+Key = tuple[str, int]
+
+
+class LoadTurns:
+    """Knows which loads wait, and since when; none waits for longer than `longest_s` seconds."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._since: dict[tuple[str, Key], float] = {}
+
+    def is_waiting(self, engine: str) -> bool:
+        """Whether this engine has to load something, and waits for another."""
+        return any(waiting == engine for waiting, _ in self._since)
+
+    def leave_out(
+        self, engine: str, desired: Desired, held: States, snapshot: Snapshot, lanes: Collection[LaneKey]
+    ) -> Desired:
+        """`desired` without what this engine would have to load but an engine before it has yet to.
+
+        `held` is what this engine says it holds, and `lanes` are those that requests are sent to.
+        """
+        now = asyncio.get_running_loop().time()
+        answering = {lane.engine for lane in lanes}
+        names = list(snapshot.engines)
+        before = names[: names.index(engine)] if engine in answering else []
+        residents = {name: plan_resident_on(snapshot, name) for name in before if name in answering}
+        waits = {
+            (model, version)
+            for model, versions in desired.items()
+            for version in versions
+            if (model, version) not in held
+            and any(
+                version in resident.get(model, ())
+                and not _is_settled(snapshot.observed.get(name, {}), (model, version))
+                for name, resident in residents.items()
+            )
+        }
+        others = {key: since for key, since in self._since.items() if key[0] != engine}
+        mine = {(engine, key): self._since.get((engine, key), now) for key in waits}
+        self._since = others | mine
+        late = {key for (_, key), since in mine.items() if now - since < self._longest_s}
+        return {model: frozenset(v for v in versions if (model, v) not in late) for model, versions in desired.items()}
+
+
+def _is_settled(states: States, key: Key) -> bool:
+    seen = states.get(key)
+    return seen is not None and seen.state in (VersionState.READY, VersionState.ERROR)

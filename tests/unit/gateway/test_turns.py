@@ -1,0 +1,72 @@
+"""Engines that answer clients load one after the other."""
+
+from dataclasses import replace
+
+from gateway.core.keeper import KeeperLimits
+from gateway.core.lifecycle import LaneKey
+from gateway.core.ports import Observed, VersionState
+from gateway.core.published import PublishedModel, PublishedVersion
+from gateway.core.routes import Snapshot
+from gateway.core.turns import LoadTurns
+from tests.unit.gateway.adder import ADDER, LedgerEvents, published
+from tests.unit.gateway.wired_core import Engines, Gateway
+
+READY = Observed(VersionState.READY)
+HELD = {("adder", 2): READY}
+MODEL = published(live=3, versions=(2, 3), kept=(2,))
+DESIRED = {"adder": frozenset({2, 3})}
+WITHOUT = {"adder": frozenset({2})}
+LANES = {LaneKey(engine, "adder", 2) for engine in ("torchserve", "tfserving")}
+
+
+def seen(state: VersionState | None, model: PublishedModel = MODEL) -> Snapshot:
+    """Both engines answer with version 2; the first has 3 in this state."""
+    first = HELD if state is None else HELD | {("adder", 3): Observed(state)}
+    observed = {"torchserve": first, "tfserving": HELD}
+    return Snapshot(("torchserve", "tfserving"), {"adder": model}, observed, {"adder": 2}, frozenset())
+
+
+async def test_the_second_waits_while_the_first_has_not_loaded() -> None:
+    turns = LoadTurns(60)
+    for state in (None, VersionState.LOADING, VersionState.WARMING):
+        assert turns.leave_out("torchserve", DESIRED, HELD, seen(state), LANES) == DESIRED
+        assert turns.leave_out("tfserving", DESIRED, HELD, seen(state), LANES) == WITHOUT
+        assert (turns.is_waiting("torchserve"), turns.is_waiting("tfserving")) == (False, True)
+
+
+async def test_it_waits_no_longer_once_the_first_is_through_or_has_failed() -> None:
+    for state in (VersionState.READY, VersionState.ERROR):
+        turns = LoadTurns(60)
+        assert turns.leave_out("tfserving", DESIRED, HELD, seen(None), LANES) == WITHOUT
+        assert turns.leave_out("tfserving", DESIRED, HELD, seen(state), LANES) == DESIRED
+        assert not turns.is_waiting("tfserving")
+
+
+async def test_nobody_waits_for_ever() -> None:
+    assert LoadTurns(0).leave_out("tfserving", DESIRED, HELD, seen(VersionState.LOADING), LANES) == DESIRED
+
+
+async def test_nobody_waits_for_an_engine_that_answers_nobody_or_has_nothing_to_load() -> None:
+    turns = LoadTurns(60)
+    alone = {lane for lane in LANES if lane.engine == "tfserving"}
+    assert turns.leave_out("tfserving", DESIRED, HELD, seen(None), alone) == DESIRED
+    assert turns.leave_out("tfserving", DESIRED, HELD, seen(None), LANES - alone) == DESIRED
+    only = PublishedVersion(3, ADDER, None, frozenset({"tfserving"}))
+    model = replace(MODEL, versions={**MODEL.versions, 3: only})
+    assert turns.leave_out("tfserving", DESIRED, HELD, seen(None, model), LANES) == DESIRED
+
+
+async def test_a_new_version_reaches_both_engines_in_turn(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events, KeeperLimits(turn_s=60))
+    await gateway.look()
+    first, second = engines
+    first.is_loading = True
+    gateway.repository.models = (MODEL,)
+    await gateway.look()
+    await gateway.look()
+    models = frozenset({"adder"})
+    assert [("adder", 3) in await engine.observe(models) for engine in engines] == [True, False]
+    first.is_loading = False
+    await gateway.look()
+    assert ("adder", 3) in await second.observe(models)
+    assert (await gateway.ask()).version == 3
