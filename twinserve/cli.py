@@ -2,6 +2,7 @@
 
 import enum
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from contracts.addresses import Ports
 from twinserve.client import CallError
+from twinserve.docker_daemon import DockerFailed
 from twinserve.options import Engine, Json, Url, fail, gateway
 from twinserve.places import Places, environment
 from twinserve.publish_command import publish
@@ -21,6 +23,7 @@ from twinserve.rollout_commands import promote, rollback, route
 from twinserve.state_view import print_processes, print_state
 from twinserve.up import CannotStart, EnginesIn, run_up
 from twinserve.up_state import read_state
+from twinserve.watchdog import run_watchdog
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -158,6 +161,30 @@ def train(
         raise typer.Exit(subprocess.run(command, env=child_environment, check=False).returncode)
     except KeyboardInterrupt:
         fail("interrupted; no weights were written")
+
+
+@app.command()
+def watchdog(
+    project: Annotated[
+        str | None, typer.Option(help="The compose project to watch; default: that of the container this runs in.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring back engines of a composed platform that `docker kill` ended, until Ctrl-C.
+
+    docker-compose.watchdog.yml runs this. Those that were stopped are left alone. With --json each line is JSON.
+    """
+
+    def say(line: str) -> None:
+        typer.echo(json.dumps({"event": line}) if as_json else line)
+        sys.stdout.flush()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))  # also out of a wait for the daemon
+    try:
+        run_watchdog(project, say)
+    except DockerFailed as error:
+        fail(str(error))
 
 
 for command in (publish, promote, rollback, route):

@@ -4,6 +4,7 @@ Rules: the SDK is imported here alone, and only when a daemon is wanted: without
 Whatever goes wrong leaves as DockerFailed. Nothing here knows what is in the containers.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ REMOVAL_TIMEOUT_S = 30.0
 """Of a removal that somebody else began."""
 
 _REMOVAL_POLL_S = 0.2
+_ACTIONS = ("kill", "die", "stop", "start", "destroy")
 
 
 class DockerFailed(OSError):
@@ -54,6 +56,33 @@ class ContainerSpec:
     memory: str
     cpus: float = 0.0
     command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ContainerEvent:
+    """Something that happened to a container: kill (with `signal`), die (with `exit_code`), stop, start, destroy.
+
+    `at_ns`: nanoseconds since 1970, by the daemon's clock.
+    """
+
+    container_id: str
+    name: str
+    action: str
+    at_ns: int
+    signal: int = 0
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class ContainerLook:
+    """What a container is now. `status` in Docker's words: created, running, paused, restarting, removing, exited, dead.
+
+    `stop_signal`: what `docker stop` sends it, by number.
+    """
+
+    status: str
+    stop_signal: int
+    labels: Mapping[str, str]
 
 
 class Container:
@@ -182,11 +211,78 @@ class Daemon:
     def remove_labelled(self, labels: Mapping[str, str]) -> list[str]:
         """Remove all containers with these labels, whatever their state; returns their names. Raises DockerFailed."""
         with _translated("look for containers that were left over"):
-            filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+            filters = {"label": _pairs(labels)}
             names = [str(container.name) for container in self._client.containers.list(all=True, filters=filters)]
         for name in names:
             self.remove(name)
         return names
+
+    def labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """The names of all containers with these labels, by id, whatever their state. Raises DockerFailed."""
+        with _translated("look for containers"):
+            found = self._client.containers.list(all=True, filters={"label": _pairs(labels)}, ignore_removed=True)
+            return {str(container.id): str(container.name) for container in found}
+
+    def look(self, name: str) -> ContainerLook | None:
+        """What a container is, by name or id; None when there is none. Raises DockerFailed."""
+        from docker.errors import NotFound
+
+        with _translated(f"look at {name[:12]}"):
+            try:
+                known = self._client.containers.get(name).attrs
+            except NotFound:
+                return None
+            config = known["Config"]
+            stop_signal = signal_number(config.get("StopSignal") or "SIGTERM")
+            return ContainerLook(known["State"]["Status"], stop_signal, config.get("Labels") or {})
+
+    def start_again(self, name: str) -> None:
+        """Start a container that has ended, by name or id; one that runs is as good. Raises DockerFailed."""
+        with _translated(f"start {name[:12]}"):
+            self._client.containers.get(name).start()
+
+    def events(self, labels: Mapping[str, str], since_ns: int, until_s: float) -> Iterator[ContainerEvent]:
+        """What happened to containers with these labels, and happens, between two times since 1970, as it comes.
+
+        The daemon remembers some 256 events of all containers. Raises DockerFailed.
+        """
+        with _translated("follow the events"):
+            stream = self._client.events(
+                since=f"{since_ns // 10**9}.{since_ns % 10**9:09}",
+                until=f"{until_s:.9f}",
+                filters={"type": "container", "event": list(_ACTIONS), "label": _pairs(labels)},
+                decode=True,
+            )
+            try:
+                for event in stream:
+                    yield _read_event(event)
+            finally:
+                stream.close()
+
+
+def signal_number(name: str) -> int:
+    """Of a signal as images name it: SIGQUIT, QUIT or 3. SIGTERM, which is Docker's default, for what nobody knows."""
+    if name.isdecimal():
+        return int(name)
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    return int(getattr(signal, full, signal.SIGTERM))
+
+
+def _read_event(event: Mapping[str, Any]) -> ContainerEvent:
+    actor = event["Actor"]
+    told = actor["Attributes"]
+    return ContainerEvent(
+        actor["ID"],
+        told["name"],
+        event["Action"],
+        int(event["timeNano"]),
+        signal=int(told.get("signal", 0)),
+        exit_code=int(told.get("exitCode", 0)),
+    )
+
+
+def _pairs(labels: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in labels.items()]
 
 
 def _is_being_removed(error: Any) -> bool:

@@ -67,6 +67,7 @@ def test_an_interrupted_publisher_cleans_up(paths: ModelPaths, own_weights: Path
     paths.root.mkdir(parents=True)
     os.mkfifo(paths.root / "gate")
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # `nohup make test` ignores it
         "from twinserve import staging; staging.EXPORTERS = {'torchserve': 'sound', 'tfserving': 'stuck'};"
         "from twinserve.cli import main; main()"
     )
