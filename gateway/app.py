@@ -45,6 +45,7 @@ from gateway.protocols.conversation import Conversation, ConversationLimits
 from gateway.protocols.examples import with_examples
 from gateway.protocols.exchange import Exchange, ExchangeLimits, error_response
 from gateway.protocols.express import Express, InferenceRoutes
+from gateway.protocols.large_bodies import LargeBodies
 from gateway.protocols.model_repository import ModelRepository
 from gateway.protocols.oip import encode_error
 from gateway.protocols.operators import Operators
@@ -120,6 +121,7 @@ def make_app(
     version = installed_version("twinserve")
     catalogue = Catalogue(keeper, router, peers, ledger.usage, version, settings.batch_rows)
 
+    large = LargeBodies(settings.default_timeout_s)
     operators = Operators(settings.read_admin_token())
     model_repository = ModelRepository(keeper, rollouts, operators)
     pool = load_pool()
@@ -127,7 +129,7 @@ def make_app(
     signatures = SavedModels(settings.repository, tensorflow).signatures
     services = make_services(
         pool,
-        InferenceService(Package(pool, "inference"), conversation, catalogue, model_repository),
+        InferenceService(Package(pool, "inference"), conversation, catalogue, model_repository, large),
         TensorFlowServices(tensorflow, conversation, router, catalogue, signatures),
         catalogue,
         router,
@@ -140,11 +142,15 @@ def make_app(
     app: FastAPI = FastAPIOffline(
         title="twinserve", version=version, lifespan=_keep(keeper, rollouts, mirror, peers, grpc, stop, join_timeout_s)
     )
-    app.include_router(oip_routes.make_router(exchange, catalogue, express))
+    app.include_router(oip_routes.make_router(exchange, catalogue, express, large))
     pictures = PictureInputs(settings.image_limit_pixels)
     app.include_router(classify.make_router(exchange, pictures, express))
     app.include_router(torchserve_routes.make_router(exchange, router, catalogue, pictures))
-    app.include_router(tfserving_routes.make_router(TensorFlowRest(exchange, router, catalogue, signatures)))
+    app.include_router(
+        tfserving_routes.make_router(
+            TensorFlowRest(exchange, router, catalogue, signatures, settings.default_timeout_s)
+        )
+    )
     state = PlatformState(keeper, rollouts, peers, ledger, memory, mirror)
     app.include_router(admin.make_router(state, rollouts, operators))
     app.include_router(triton_repository.make_router(model_repository))

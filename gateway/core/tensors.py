@@ -81,15 +81,20 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a model takes and gives. When every tensor leads with a free dimension, that one counts rows to batch."""
+    """What a model takes and gives. When every tensor leads with a free dimension, that one counts rows to batch.
+
+    `takes_bytes`: an input is of BYTES, whose elements are Python objects and take their time.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     is_batchable: bool = field(init=False, repr=False)
+    takes_bytes: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         is_batchable = all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
         object.__setattr__(self, "is_batchable", is_batchable)
+        object.__setattr__(self, "takes_bytes", any(spec.dtype == BYTES for spec in self.inputs))
 
     def input(self, name: str) -> TensorSpec:
         """Raises InvalidRequest naming what the model takes."""

@@ -70,6 +70,7 @@ class Call:
 class Question(Generic[T]):
     """What a dialect made of a body: the tensors, and how the client wants them answered.
 
+    `encode_aside` is for answers that take long to write; where there is one, `encode` is not asked.
     `may_be_empty`: the dialect answers inputs of no rows with outputs of none, which takes no engine.
     """
 
@@ -79,6 +80,7 @@ class Question(Generic[T]):
     engine: str | None = None
     timeout_s: float | None = None
     may_be_empty: bool = False
+    encode_aside: Callable[[InferAnswer], Awaitable[T]] | None = None
 
 
 Decode = Callable[[VersionRoute], Question[T] | Awaitable[Question[T]]]
@@ -127,7 +129,10 @@ class Conversation:
         """
         question, answer, decoded = await self._ask(call, decode)
         answered = perf_counter()
-        content = question.encode(answer)
+        if question.encode_aside is None:
+            content = question.encode(answer)
+        else:
+            content = await question.encode_aside(answer)
         finished = perf_counter()
         stages_s = {
             "decode": decoded - call.started,

@@ -11,6 +11,8 @@ from typing import TypeVar
 from gateway.core.errors import DeadlineExceeded, Overloaded
 
 MOST_WAITING = 64
+LARGE_STRINGS_BYTES = 64 * 1024
+"""From here on BYTES tensors are read in a thread: each element is an object, so that 16 MiB can take a second."""
 
 T = TypeVar("T")
 

@@ -1,5 +1,6 @@
 """Open Inference Protocol V2 over HTTP: the routes under /v2."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import APIRouter
@@ -8,10 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.core.errors import ServingError
 from gateway.core.router import VersionRoute
+from gateway.core.tensors import Signature
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Question
 from gateway.protocols.exchange import Exchange, HttpContent
 from gateway.protocols.express import InferenceRoutes
+from gateway.protocols.large_bodies import LARGE_STRINGS_BYTES, LargeBodies
 from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer, encode_error
 
 
@@ -20,9 +23,20 @@ class OipCodec:
 
     protocol = "oip_http"
 
-    def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
+    def __init__(self, large: LargeBodies) -> None:
+        self._large = large
+
+    def decode(
+        self, body: bytes, request: Request, route: VersionRoute
+    ) -> Question[HttpContent] | Awaitable[Question[HttpContent]]:
         """See gateway.protocols.exchange.Codec."""
-        decoded: Decoded = decode_request(body, request.headers.get(HEADER_LENGTH), route.signature)
+        header_length = request.headers.get(HEADER_LENGTH)
+        if route.signature.takes_bytes and len(body) >= LARGE_STRINGS_BYTES:
+            return self._large.take(lambda: self._question(body, header_length, route.signature))
+        return self._question(body, header_length, route.signature)
+
+    def _question(self, body: bytes, header_length: str | None, signature: Signature) -> Question[HttpContent]:
+        decoded: Decoded = decode_request(body, header_length, signature)
         return Question(
             inputs=decoded.inputs,
             encode=lambda answer: encode_answer(answer, decoded),
@@ -36,13 +50,13 @@ class OipCodec:
         return encode_error(error.message)
 
 
-def make_router(exchange: Exchange, catalogue: Catalogue, express: InferenceRoutes) -> APIRouter:
+def make_router(exchange: Exchange, catalogue: Catalogue, express: InferenceRoutes, large: LargeBodies) -> APIRouter:
     """The routes; those that infer are told to `express` too."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
     _add_server_routes(routes, catalogue)
     _add_model_routes(routes, catalogue)
     _add_triton_routes(routes, catalogue)
-    codec = OipCodec()
+    codec = OipCodec(large)
 
     @routes.post("/models/{model}/infer", summary="Infer with the live version", openapi_extra=_INFER_BODY)
     async def infer(request: Request, model: str) -> Response:

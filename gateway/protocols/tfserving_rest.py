@@ -10,7 +10,6 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 from google.protobuf import json_format
@@ -33,9 +32,6 @@ from gateway.protocols.large_bodies import LargeBodies
 T = TypeVar("T")
 
 JSON = {"Content-Type": "application/json"}
-TIMEOUT_S = 30.0
-"""How long a large body may wait for being read."""
-
 _LARGE_BYTES = 8 * 1024
 _LARGE_ELEMENTS = 2048
 _EXACT_BYTES = 256 * 1024
@@ -43,22 +39,22 @@ _EXACT_BYTES = 256 * 1024
 Signatures = Callable[[str, int, Signature], Awaitable[Any]]
 """The SignatureDefMap of a version of a model that has this signature."""
 
-Write = Callable[[dict[str, Tensor], bool], HttpContent]
-"""Makes a body of outputs by alias, in rows or not."""
-
 
 class TensorFlowRest:
     """Answers what is under /v1."""
 
     protocol = "tfserving_rest"
 
-    def __init__(self, exchange: Exchange, router: Router, catalogue: Catalogue, signatures: Signatures) -> None:
+    def __init__(
+        self, exchange: Exchange, router: Router, catalogue: Catalogue, signatures: Signatures, timeout_s: float
+    ) -> None:
+        """`timeout_s` is how long a large body may wait for being read."""
         self._exchange = exchange
         self._router = router
         self._catalogue = catalogue
         self._signatures = signatures
-        self._reading = LargeBodies(TIMEOUT_S)
-        self._writing = LargeBodies(TIMEOUT_S)
+        self._reading = LargeBodies(timeout_s)
+        self._writing = LargeBodies(timeout_s)
 
     def encode_error(self, error: ServingError) -> bytes:
         """See gateway.protocols.exchange.Dialect."""
@@ -89,7 +85,6 @@ class TensorFlowRest:
 
     async def _predict(self, request: Request, route: Route, spec: rules.ModelSpec) -> Response:
         arrived = make_call(self, request, spec.model, None)
-        writing = _Writing()
 
         async def ask() -> Reply[HttpContent]:
             body = await self._exchange.read(request)
@@ -97,18 +92,22 @@ class TensorFlowRest:
             call = replace(arrived, version=rules.resolve(self._router, spec))
 
             async def decode(version: VersionRoute) -> Question[HttpContent]:
-                return await self._aside(
-                    len(body), lambda: decode_predict(document, name, version.signature, writing.begin)
-                )
+                question = await self._aside(len(body), lambda: decode_predict(document, name, version.signature))
+                return replace(question, encode_aside=lambda answer: self._write(question, answer))
 
             with rules.in_their_words(spec.model, call.version):
-                return await writing.finish(await self._exchange.hold(call, decode), self._writing)
+                return await self._exchange.hold(call, decode)
 
         return await self._exchange.answer(self, request, _asked(route), ask)
 
     async def _aside(self, size_bytes: int, work: Callable[[], T]) -> T:
         """Do what a large body takes in a thread. Raises Overloaded, DeadlineExceeded."""
         return work() if size_bytes <= _LARGE_BYTES else await self._reading.take(work)
+
+    async def _write(self, question: Question[HttpContent], answer: InferAnswer) -> HttpContent:
+        if sum(tensor.size for tensor in answer.outputs.values()) <= _LARGE_ELEMENTS:
+            return question.encode(answer)
+        return await self._writing.finish(lambda: question.encode(answer))
 
     def _status(self, spec: rules.ModelSpec) -> bytes:
         """A label is passed over, as the original does."""
@@ -147,15 +146,13 @@ class TensorFlowRest:
         raise InvalidRequest(f"No {noun} inputs found in SignatureDef: {described}")
 
 
-def write_whole(outputs: dict[str, Tensor], is_row: bool) -> HttpContent:
+def _write(outputs: dict[str, Tensor], is_row: bool) -> HttpContent:
     """The body of a predict answer. Raises InvalidRequest, Unsupported for what JSON does not carry."""
     with _in_our_errors():
         return answers.encode_outputs(outputs, is_row), dict(JSON)
 
 
-def decode_predict(
-    document: dict[str, Any], name: str, signature: Signature, write: Write = write_whole
-) -> Question[HttpContent]:
+def decode_predict(document: dict[str, Any], name: str, signature: Signature) -> Question[HttpContent]:
     """The question in the body of a predict request for the signature `name`. Raises InvalidRequest, Unsupported."""
     if name not in ("", rules.DEFAULT_SIGNATURE):
         raise InvalidRequest(f'Serving signature name: "{name}" not found in signature def')
@@ -165,38 +162,9 @@ def decode_predict(
     rules.check_tensors({alias: array.shape for alias, array in given.arrays.items()}, types, signature)
 
     def encode(answer: InferAnswer) -> HttpContent:
-        return write({alias: answer.outputs[alias] for alias in sorted(answer.outputs)}, given.is_row)
+        return _write({alias: answer.outputs[alias] for alias in sorted(answer.outputs)}, given.is_row)
 
     return Question(given.arrays, encode, may_be_empty=True)
-
-
-class _Writing:
-    """Writes an answer: a small one at once; a large one is checked at once, and written in a thread afterwards."""
-
-    def __init__(self) -> None:
-        self._left: tuple[dict[str, Tensor], bool] | None = None
-
-    def begin(self, outputs: dict[str, Tensor], is_row: bool) -> HttpContent:
-        """See write_whole."""
-        if sum(tensor.size for tensor in outputs.values()) <= _LARGE_ELEMENTS:
-            return write_whole(outputs, is_row)
-        with _in_our_errors():
-            answers.check_outputs(outputs, is_row)
-        self._left = outputs, is_row
-        return b"", {}
-
-    async def finish(self, reply: Reply[HttpContent], bodies: LargeBodies) -> Reply[HttpContent]:
-        """The reply with its answer whole, and with the time that this took."""
-        if self._left is None:
-            return reply
-        left, began = self._left, perf_counter()
-        content = await bodies.finish(lambda: write_whole(*left))
-        seconds = perf_counter() - began
-        stages_s = {
-            stage: taken_s + (seconds if stage in ("encode", "total") else 0.0)
-            for stage, taken_s in reply.stages_s.items()
-        }
-        return replace(reply, content=content, stages_s=stages_s)
 
 
 def _asked(route: Route) -> tuple[str, str | None]:

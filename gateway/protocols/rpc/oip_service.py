@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService: the Open Inference Protocol's calls, and Triton's extensions of them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from gateway.core.messages import InferAnswer
 from gateway.core.router import VersionRoute
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Call, Conversation, Question, Reply, parse_version
+from gateway.protocols.large_bodies import LARGE_STRINGS_BYTES, LargeBodies
 from gateway.protocols.model_repository import ModelRepository
 from gateway.protocols.rpc.calls import Caller, Told, parse, plain, told, unary
 from gateway.protocols.rpc.oip_messages import decode_request, fill_response
@@ -26,9 +27,15 @@ class InferenceService:
     """Answers the service's calls. `messages` are the classes of the proto package `inference`, by name."""
 
     def __init__(
-        self, messages: Any, conversation: Conversation, catalogue: Catalogue, repository: ModelRepository
+        self,
+        messages: Any,
+        conversation: Conversation,
+        catalogue: Catalogue,
+        repository: ModelRepository,
+        large: LargeBodies,
     ) -> None:
         self._messages = messages
+        self._large = large
         self._conversation = conversation
         self._catalogue = catalogue
         self._repository = repository
@@ -82,7 +89,12 @@ class InferenceService:
     async def _answer(self, request: Any, caller: Caller, response: Any, whole: Any) -> Reply[bytes]:
         """Fill `response` and serialize `whole`, which is it or holds it."""
 
-        def decode(route: VersionRoute) -> Question[bytes]:
+        def decode(route: VersionRoute) -> Question[bytes] | Awaitable[Question[bytes]]:
+            if route.signature.takes_bytes and sum(map(len, request.raw_input_contents)) >= LARGE_STRINGS_BYTES:
+                return self._large.take(lambda: read(route))
+            return read(route)
+
+        def read(route: VersionRoute) -> Question[bytes]:
             asked = decode_request(request, route.signature)
 
             def encode(answer: InferAnswer) -> bytes:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from contracts import byte_strings
 from contracts.bfloat16 import narrow, widen
 from contracts.byte_strings import encode
 from gateway.core.messages import EngineBatch
@@ -92,6 +94,25 @@ def test_more_texts_than_a_batch_has(client: tuple[Any, Any]) -> None:
     texts = np.array([[str(row).encode(), b"-"] for row in range(150)], BYTES)
     result = caller.infer("texts", asked(module, "text", texts, "BYTES"))
     np.testing.assert_array_equal(result.as_numpy("twice"), texts + texts)
+
+
+def test_many_texts_are_read_beside_the_event_loop(client: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    decode = byte_strings.decode
+
+    def watched(data: bytes | memoryview, count: int) -> list[bytes]:
+        threads.append(threading.current_thread().name)
+        return decode(data, count)
+
+    monkeypatch.setattr(byte_strings, "decode", watched)
+    caller, module = client
+    for rows in (1, 600):
+        texts = np.full((rows, 2), b"x" * 60, BYTES)
+        result = caller.infer("texts", asked(module, "text", texts, "BYTES"))
+        np.testing.assert_array_equal(result.as_numpy("twice"), texts + texts)
+    [of_few, of_many] = threads
+    assert of_few != of_many
+    assert of_many.startswith("asyncio_")
 
 
 @pytest.mark.parametrize("is_binary_in", [True, False])

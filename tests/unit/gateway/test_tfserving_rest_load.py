@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from contracts.tfserving_rest import answers, values
-from gateway.protocols import tfserving_rest
 from gateway.protocols.large_bodies import MOST_WAITING
 from tests.platform_process import wait_until
 from tests.unit.gateway.listening import Listening
@@ -96,9 +95,8 @@ async def test_too_many_large_bodies_are_refused_and_small_ones_are_not(
 
 
 async def test_a_large_body_waits_no_longer_than_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tfserving_rest, "TIMEOUT_S", 0.2)
     with watching(monkeypatch, values, "parse_json") as parsed:
-        async with gateway_here(tmp_path, **ROOM) as here:
+        async with gateway_here(tmp_path, **ROOM, default_timeout_s=0.2) as here:
             parsed.gate.clear()
             for response in await asyncio.gather(*(ask(here, 1, padding=10_000) for _ in range(2))):
                 assert (response.status_code, list(response.json())) == (504, ["error"])
