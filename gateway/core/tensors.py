@@ -94,7 +94,7 @@ class Signature:
     def __post_init__(self) -> None:
         is_batchable = all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
         object.__setattr__(self, "is_batchable", is_batchable)
-        object.__setattr__(self, "takes_bytes", any(spec.dtype == BYTES for spec in self.inputs))
+        object.__setattr__(self, "takes_bytes", any(spec.datatype == "BYTES" for spec in self.inputs))
 
     def input(self, name: str) -> TensorSpec:
         """Raises InvalidRequest naming what the model takes."""
