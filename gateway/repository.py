@@ -6,6 +6,7 @@ the disk runs in a thread.
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -69,8 +70,9 @@ class DirectoryRepository:
 
     def _read_stamps(self) -> Sequence[_Stamp | None] | None:
         """What differs once anything that `scan` reads has changed; None when it changed only just now."""
-        watched = [self._root, *(path for paths in self._found for path in (paths.root, paths.live))]
-        stamps = [_stamp(path) for path in watched]
+        stamps = [_stamp(self._root)]
+        for paths in self._found:
+            stamps += (_stamp(paths.root), _stamp_of_content(paths.live))
         latest_ns = max((stamp[0] for stamp in stamps if stamp is not None), default=0)
         return None if abs(time.time_ns() - latest_ns) < _TICK_NS else stamps
 
@@ -167,6 +169,16 @@ def _stamp(path: Path) -> _Stamp | None:
     except OSError:
         return None
     return status.st_ctime_ns, status.st_ino, status.st_size  # the time of any change, of rights too
+
+
+def _stamp_of_content(path: Path) -> _Stamp | None:
+    """The same of a file that every gateway must follow at once: network file systems look anew when it is opened."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return status.st_ctime_ns, status.st_ino, status.st_size
 
 
 def _remove_half_written(paths: ModelPaths) -> None:

@@ -5,14 +5,11 @@ version is found mended at the next attempt, and one that stays damaged is not r
 """
 
 import asyncio
-from collections.abc import Mapping
 
-from gateway.core.lifecycle import States
+from gateway.core.lifecycle import Desired, States
 from gateway.core.ports import Observed, Repository, VersionState
 
 _LIFETIME_S = 5.0
-
-Desired = Mapping[str, frozenset[int]]
 
 
 class Damage:

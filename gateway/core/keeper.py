@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from gateway.core.batch_plan import BatchLimits
 from gateway.core.counts import Ledger
-from gateway.core.damage import Damage
-from gateway.core.errors import EngineError, EngineFailed
+from gateway.core.errors import EngineError
 from gateway.core.lanes import Lanes
-from gateway.core.lifecycle import LaneKey, States, desired_versions, is_live_everywhere, needs_change
+from gateway.core.lifecycle import Desired, LaneKey, States, is_live_everywhere
+from gateway.core.orders import Orders
 from gateway.core.ports import Engine, Events, Observed, PeerReport, Peers, Repository, Using, VersionState
 from gateway.core.published import PublishedModel
 from gateway.core.readiness import Readiness, can_answer_all
@@ -35,7 +35,6 @@ from gateway.core.routes import (
 )
 from gateway.core.sightings import Sightings
 from gateway.core.trials import TrialLimits, Trials
-from gateway.core.turns import LoadTurns
 from gateway.core.warmup import WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
@@ -87,10 +86,8 @@ class Keeper:
         self._models: Mapping[str, PublishedModel] = {}
         self._routed_models: Mapping[str, PublishedModel] = {}
         self._observed: dict[str, States] = {}
-        self._damage = Damage(repository)
-        self._turns = LoadTurns(limits.turn_s)
+        self._orders = Orders(repository, peers, self._lanes, limits.turn_s)
         self._wakes = {name: asyncio.Event() for name in self._engines}
-        self._behind: set[str] = set()
         self._complaints: dict[str, str] = {}
         self._rounds = dict.fromkeys(self._engines, 0)
         self._expired: frozenset[str] = frozenset()
@@ -181,8 +178,8 @@ class Keeper:
             wake.clear()
             await self.look_at(engine)
             states = self._observed.get(engine.name, {}).values()
-            is_behind = engine.name in self._behind or any(seen.state in UNSETTLED for seen in states)
-            is_busy = is_behind or self._trials.is_on(engine.name) or self._turns.is_waiting(engine.name)
+            is_behind = self._orders.are_open(engine.name) or any(seen.state in UNSETTLED for seen in states)
+            is_busy = is_behind or self._trials.is_on(engine.name)
             try:
                 interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
                 async with asyncio.timeout(interval_s):
@@ -208,7 +205,9 @@ class Keeper:
         """One round: read the repository, observe the engine, tell it what to hold, renew the table."""
         self.look_at_repository()
         try:
-            held = await self._bring_up_to_date(engine)
+            held = await self._orders.give(
+                engine, lambda: self._snapshot, lambda desired: self._forget_undesired(engine.name, desired)
+            )
             observed = await self._judge(engine, held)
             may_return = await self._trials.may_take_part(engine, self._models, observed)
         except EngineError as error:
@@ -223,35 +222,10 @@ class Keeper:
         if may_return and observed != self._observed.get(engine.name):
             self._observed[engine.name] = observed
             self._assign_table()
-            for name in filter(self._turns.is_waiting, self._wakes):
+            for name in filter(self._orders.is_waiting, self._wakes):
                 self._wakes[name].set()
 
-    async def _bring_up_to_date(self, engine: Engine) -> States:
-        """Tell the engine what to hold, if that is this process's part; returns what it says it holds."""
-        observed = await engine.observe(frozenset(self._models))
-        if not self._peers.lead(f"{engine.name} at {engine.address}"):
-            return observed
-        # The repository was read before: what a peer begins to use from now on is resident by a later reading.
-        in_use = self._lanes.held(engine.name).union(
-            *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
-        )
-        desired = desired_versions(plan_resident_on(self._snapshot, engine.name), in_use)
-        lanes = lanes_in(self._router.table.models)
-        desired = self._turns.leave_out(engine.name, desired, observed, self._snapshot, lanes)
-        desired = await self._damage.leave_out(desired, observed)
-        if not needs_change(desired, observed):
-            self._behind.discard(engine.name)
-            return observed
-        self._forget_undesired(engine.name, desired)
-        try:
-            await engine.serve(desired)
-        except EngineFailed as error:
-            log.error("engine %s does not take its versions: %s", engine.name, error.message)
-            return observed  # refusing what it is told costs it nothing it has
-        self._behind.add(engine.name)
-        return await engine.observe(frozenset(self._models))
-
-    def _forget_undesired(self, engine: str, desired: Mapping[str, frozenset[int]]) -> None:
+    def _forget_undesired(self, engine: str, desired: Desired) -> None:
         """What is about to be unloaded is not there any more, whoever wishes for it from now on."""
         if engine in self._observed:
             states = self._observed[engine]
@@ -270,7 +244,7 @@ class Keeper:
             self._warm(engine, key)
         await self._warmups.settle(engine.name, _WARMUP_MOMENT_S)
         judged = {key: seen for key in ready if (seen := self._warm(engine, key)) is not None}
-        return {**self._damage.states, **held, **judged}
+        return {**self._orders.damaged, **held, **judged}
 
     def _warm(self, engine: Engine, key: tuple[str, int]) -> Observed | None:
         """None for what has just left the repository."""

@@ -14,6 +14,9 @@ from gateway.core.published import PublishedModel
 States = Mapping[tuple[str, int], Observed]
 """What one engine holds, by (model, version)."""
 
+Desired = Mapping[str, frozenset[int]]
+"""The versions that an engine should hold, by model."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneKey:
@@ -47,9 +50,7 @@ def answering_version(model: PublishedModel, before: int | None, observed: Mappi
     return model.live if has_settled and VersionState.READY in states else before
 
 
-def desired_versions(
-    resident: Mapping[str, tuple[int, ...]], held: frozenset[tuple[str, int]]
-) -> Mapping[str, frozenset[int]]:
+def desired_versions(resident: Mapping[str, tuple[int, ...]], held: frozenset[tuple[str, int]]) -> Desired:
     """What an engine should hold, by model; `held` are the (model, version) it must not lose yet."""
     desired: dict[str, set[int]] = {name: set(versions) for name, versions in resident.items()}
     for name, version in held:
@@ -57,7 +58,7 @@ def desired_versions(
     return {name: frozenset(versions) for name, versions in desired.items()}
 
 
-def needs_change(desired: Mapping[str, frozenset[int]], observed: States) -> bool:
+def needs_change(desired: Desired, observed: States) -> bool:
     """Whether the engine must be told. One that is loading, or failed to load, what is desired needs no telling."""
     wanted = {(name, version) for name, versions in desired.items() for version in versions}
     there = {key for key, seen in observed.items() if seen.state is not VersionState.UNLOADING}

@@ -6,13 +6,11 @@ waits for those before it that are up, and not for ever. One that answers nobody
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
 
-from gateway.core.lifecycle import LaneKey, States
+from gateway.core.lifecycle import Desired, States
 from gateway.core.ports import VersionState
-from gateway.core.routes import Snapshot, plan_resident_on
+from gateway.core.routes import Snapshot, plan_lanes, plan_resident_on
 
-Desired = Mapping[str, frozenset[int]]
 Key = tuple[str, int]
 
 
@@ -27,15 +25,13 @@ class LoadTurns:
         """Whether this engine has to load something, and waits for another."""
         return any(waiting == engine for waiting, _ in self._since)
 
-    def leave_out(
-        self, engine: str, desired: Desired, held: States, snapshot: Snapshot, lanes: Collection[LaneKey]
-    ) -> Desired:
+    def leave_out(self, engine: str, desired: Desired, held: States, snapshot: Snapshot) -> Desired:
         """`desired` without what this engine would have to load but an engine before it has yet to.
 
-        `held` is what this engine says it holds, and `lanes` are those that requests are sent to.
+        `held` is what this engine says it holds.
         """
         now = asyncio.get_running_loop().time()
-        answering = {lane.engine for lane in lanes}
+        answering = {lane.engine for lane in plan_lanes(snapshot)}
         names = list(snapshot.engines)
         before = names[: names.index(engine)] if engine in answering else []
         residents = {name: plan_resident_on(snapshot, name) for name in before if name in answering}

@@ -1,0 +1,73 @@
+"""What each engine is told to hold, where telling it is this process's part.
+
+Rules: only the leading process tells an engine. What is damaged or has to wait for its turn is left out of what is
+told; what any process still uses is left in. The repository was read before the others are asked what they use: what a
+peer begins to use from then on is resident by a later reading. Must not know what routing makes of it.
+"""
+
+import logging
+from collections.abc import Callable
+
+from gateway.core.damage import Damage
+from gateway.core.errors import EngineFailed
+from gateway.core.lanes import Lanes
+from gateway.core.lifecycle import Desired, States, desired_versions, needs_change
+from gateway.core.ports import Engine, Peers, Repository
+from gateway.core.routes import Snapshot, plan_resident_on
+from gateway.core.turns import LoadTurns
+
+log = logging.getLogger(__name__)
+
+
+class Orders:
+    """Gives them, and remembers who has yet to follow."""
+
+    def __init__(self, repository: Repository, peers: Peers, lanes: Lanes, turn_s: float) -> None:
+        self._peers = peers
+        self._lanes = lanes
+        self._damage = Damage(repository)
+        self._turns = LoadTurns(turn_s)
+        self._behind: set[str] = set()
+
+    @property
+    def damaged(self) -> States:
+        """The versions that are not what was published, each with the reason."""
+        return self._damage.states
+
+    def is_waiting(self, engine: str) -> bool:
+        """Whether this engine has to load something, and waits for another."""
+        return self._turns.is_waiting(engine)
+
+    def are_open(self, engine: str) -> bool:
+        """Whether this engine has yet to do something, or to be told."""
+        return engine in self._behind or self.is_waiting(engine)
+
+    async def give(
+        self, engine: Engine, take_snapshot: Callable[[], Snapshot], about_to_tell: Callable[[Desired], None]
+    ) -> States:
+        """Tell the engine what to hold, if need be; returns what it says it holds.
+
+        `about_to_tell` hears what it will be told, just before. Raises EngineUnreachable, EngineFailed.
+        """
+        models = frozenset(take_snapshot().models)
+        observed = await engine.observe(models)
+        if not self._peers.lead(f"{engine.name} at {engine.address}"):
+            return observed
+        in_use = self._lanes.held(engine.name).union(
+            *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
+        )
+        snapshot = take_snapshot()
+        desired = desired_versions(plan_resident_on(snapshot, engine.name), in_use)
+        desired = self._turns.leave_out(engine.name, desired, observed, snapshot)
+        desired = await self._damage.leave_out(desired, observed)
+        if not needs_change(desired, observed):
+            self._behind.discard(engine.name)
+            return observed
+        about_to_tell(desired)
+        try:
+            await engine.serve(desired)
+        except EngineFailed as error:
+            log.error("engine %s does not take its versions: %s", engine.name, error.message)
+            return observed  # refusing what it is told costs it nothing it has
+        self._behind.add(engine.name)
+        return await engine.observe(frozenset(take_snapshot().models))
