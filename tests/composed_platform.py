@@ -1,7 +1,7 @@
-"""The composed platform as its operators start it: docker-compose.yml with the embedded engine, under another name.
+"""The composed platform as its operators start it: docker-compose.yml with the embedded engine and the watchdog.
 
-Project, port and volumes are its own, so that it can run beside `docker compose up` and `make up`. The images are built
-before (tests/compose_run.py).
+Project, ports and volumes are its own, so that it can run beside `docker compose up` and `make up`. The images are
+built before (tests/compose_run.py).
 """
 
 import fcntl
@@ -27,8 +27,10 @@ from tests.ports import free_port
 from tests.served_platform import ServedPlatform
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("docker-compose.yml", "docker-compose.embedded.yml")
+FILES = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.watchdog.yml")
 SERVICES = ("tools", "torchserve", "tfserving", "gateway")
+"""Those with an image of their own; beside them there is the watchdog."""
+SOCKET = Path("/var/run/docker.sock")
 START_TIMEOUT_S = 280
 READY_TIMEOUT_S = 120
 COMMAND_TIMEOUT_S = 120
@@ -220,7 +222,9 @@ def composed_platform(folder: Path) -> Iterator[ComposedPlatform]:
     command = compose_command()
     assert command, "neither `docker compose` nor docker-compose can be run"
     ports = {f"TWINSERVE_{name}_PORT": str(free_port()) for name in ("HTTP", "GRPC")}
-    compose = Compose(command, {**ports, "TWINSERVE_PUBLISH_ADDRESS": "127.0.0.1", "TWINSERVE_GATEWAY_PROCESSES": "1"})
+    fixed = {"TWINSERVE_PUBLISH_ADDRESS": "127.0.0.1", "TWINSERVE_GATEWAY_PROCESSES": "1"}
+    group = {"DOCKER_GID": str(SOCKET.stat().st_gid)}
+    compose = Compose(command, {**ports, **fixed, **group})
     with _only_one(compose.project):
         compose.down()
         started = time.monotonic()

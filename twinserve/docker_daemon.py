@@ -1,10 +1,9 @@
-"""The Docker daemon of this machine, as far as engines in containers need it: a thin layer over Docker's SDK.
+"""The Docker daemon, as far as engines in containers and the watchdog need it: a thin layer over Docker's SDK.
 
 Rules: the SDK is imported here alone, and only when a daemon is wanted: without containers nobody needs the package.
 Whatever goes wrong leaves as DockerFailed. Nothing here knows what is in the containers.
 """
 
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
 
+from twinserve.docker_events import ACTIONS, ContainerEvent, ContainerLook, read_event, read_look
+
 TIMEOUT_S = 30
 """Of one question to the daemon; removing a container, which may be frozen, takes it the longest."""
 
@@ -22,7 +23,6 @@ REMOVAL_TIMEOUT_S = 30.0
 """Of a removal that somebody else began."""
 
 _REMOVAL_POLL_S = 0.2
-_ACTIONS = ("kill", "die", "stop", "start", "destroy")
 
 
 class DockerFailed(OSError):
@@ -56,33 +56,6 @@ class ContainerSpec:
     memory: str
     cpus: float = 0.0
     command: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class ContainerEvent:
-    """Something that happened to a container: kill (with `signal`), die (with `exit_code`), stop, start, destroy.
-
-    `at_ns`: nanoseconds since 1970, by the daemon's clock.
-    """
-
-    container_id: str
-    name: str
-    action: str
-    at_ns: int
-    signal: int = 0
-    exit_code: int = 0
-
-
-@dataclass(frozen=True)
-class ContainerLook:
-    """What a container is now. `status` in Docker's words: created, running, paused, restarting, removing, exited, dead.
-
-    `stop_signal`: what `docker stop` sends it, by number.
-    """
-
-    status: str
-    stop_signal: int
-    labels: Mapping[str, str]
 
 
 class Container:
@@ -232,9 +205,7 @@ class Daemon:
                 known = self._client.containers.get(name).attrs
             except NotFound:
                 return None
-            config = known["Config"]
-            stop_signal = signal_number(config.get("StopSignal") or "SIGTERM")
-            return ContainerLook(known["State"]["Status"], stop_signal, config.get("Labels") or {})
+            return read_look(known)
 
     def start_again(self, name: str) -> None:
         """Start a container that has ended, by name or id; one that runs is as good. Raises DockerFailed."""
@@ -244,41 +215,25 @@ class Daemon:
     def events(self, labels: Mapping[str, str], since_ns: int, until_s: float) -> Iterator[ContainerEvent]:
         """What happened to containers with these labels, and happens, between two times since 1970, as it comes.
 
-        The daemon remembers some 256 events of all containers. Raises DockerFailed.
+        The daemon remembers some 256 events, of all containers together. Raises DockerFailed.
         """
+        until_ns = max(int(until_s * 1e9), since_ns)  # it refuses an end before the beginning
         with _translated("follow the events"):
             stream = self._client.events(
-                since=f"{since_ns // 10**9}.{since_ns % 10**9:09}",
-                until=f"{until_s:.9f}",
-                filters={"type": "container", "event": list(_ACTIONS), "label": _pairs(labels)},
+                since=_timestamp(since_ns),
+                until=_timestamp(until_ns),
+                filters={"type": "container", "event": list(ACTIONS), "label": _pairs(labels)},
                 decode=True,
             )
             try:
                 for event in stream:
-                    yield _read_event(event)
+                    yield read_event(event)
             finally:
                 stream.close()
 
 
-def signal_number(name: str) -> int:
-    """Of a signal as images name it: SIGQUIT, QUIT or 3. SIGTERM, which is Docker's default, for what nobody knows."""
-    if name.isdecimal():
-        return int(name)
-    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-    return int(getattr(signal, full, signal.SIGTERM))
-
-
-def _read_event(event: Mapping[str, Any]) -> ContainerEvent:
-    actor = event["Actor"]
-    told = actor["Attributes"]
-    return ContainerEvent(
-        actor["ID"],
-        told["name"],
-        event["Action"],
-        int(event["timeNano"]),
-        signal=int(told.get("signal", 0)),
-        exit_code=int(told.get("exitCode", 0)),
-    )
+def _timestamp(at_ns: int) -> str:
+    return f"{at_ns // 10**9}.{at_ns % 10**9:09}"
 
 
 def _pairs(labels: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from tests.composed_platform import ROOT, SERVICES, ComposedPlatform, compose_co
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("compose", "it is about containers")]
 
 PORTS = {"torchserve": (8080, 8081, 8082, 7070, 7071), "tfserving": (8500, 8501)}
-RUNNING = ("torchserve", "tfserving", "gateway")
+RUNNING = ("torchserve", "tfserving", "gateway", "watchdog")
 CONNECT = 'for port in {ports}; do timeout 2 bash -c "</dev/tcp/{host}/$port" 2>/dev/null && echo $port; done; true'
 
 
@@ -43,7 +43,7 @@ def test_nobody_but_the_gateway_reaches_an_engine(platform: ComposedPlatform, st
     assert not any(platform.inspect(engine)["NetworkSettings"]["Ports"].values()), "nothing is published on the host"
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, "watchdog"])
 def test_no_container_runs_as_root(platform: ComposedPlatform, service: str) -> None:
     known = platform.inspect(service)
     assert known["Config"]["User"] == "10001:10001"
@@ -64,7 +64,7 @@ def test_roots_are_read_only_and_engines_only_read_the_repository(platform: Comp
     writes = platform.shell(service, "touch /models/.written && rm /models/.written")
     if service == "gateway":
         assert writes.returncode == 0, writes.stderr
-    else:
+    elif service in PORTS:
         assert "Read-only file system" in writes.stderr
 
 
@@ -92,8 +92,10 @@ def test_the_log_has_what_it_should(platform: ComposedPlatform) -> None:
         ("docker-compose.yml", "docker-compose.embedded.yml"),
         ("docker-compose.yml", "docker-compose.gpu.yml"),
         ("docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.embedded.yml"),
+        ("docker-compose.yml", "docker-compose.watchdog.yml"),
+        ("docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.embedded.yml", "docker-compose.watchdog.yml"),
     ],
-    ids=["official", "embedded", "official-gpu", "embedded-gpu"],
+    ids=["official", "embedded", "official-gpu", "embedded-gpu", "official-watched", "embedded-gpu-watched"],
 )
 def test_compose_accepts_the_shipped_files(files: tuple[str, ...]) -> None:
     command = compose_command()

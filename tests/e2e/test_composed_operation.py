@@ -40,21 +40,55 @@ def test_commands_from_the_host(platform: ComposedPlatform) -> None:
 
 
 @pytest.mark.parametrize("killed", ENGINES)
-def test_docker_kill_loses_nothing_and_docker_start_brings_it_back(
+def test_docker_kill_loses_nothing_and_the_engine_comes_back_by_itself(
     platform: ComposedPlatform, mnist_test: Split, killed: str
 ) -> None:
-    """For Docker `docker kill` is an operator's stop, which no restart policy undoes."""
-    restarts = platform.restarts(killed)
-    container = platform.container(killed)
+    """For Docker `docker kill` is an operator's stop, which no restart policy undoes. The watchdog does."""
+    container, restarts, started = platform.container(killed), platform.restarts(killed), started_at(platform, killed)
     tally = send_while(platform.url, mnist_test.images[:1], killed, lambda: docker("kill", container), 1500)
     print(f"docker kill of {killed}: {dict(tally.statuses)}, answered by {dict(tally.engines)}")
     assert set(tally.statuses) == {200}, tally.problems[:3]
-    assert platform.inspect(killed)["State"]["Running"] is False
-    assert platform.up(platform.metrics()) == {killed: 0, OTHER[killed]: 1}
 
-    docker("start", container)
+    wait_until(lambda: started_at(platform, killed) > started, BACK_S, f"{killed} is started again")
     assert_used_again(platform, mnist_test, killed)
-    assert platform.restarts(killed) == restarts
+    assert platform.container(killed) == container
+    assert platform.restarts(killed) == restarts, "it was not Docker's restart policy"
+    assert f"{name_of(platform, killed)} ended with 137, and nobody had stopped it" in watchdog_log(platform)
+
+
+@pytest.mark.parametrize("stopped", ENGINES)
+def test_docker_stop_loses_nothing_and_the_engine_stays_down_until_it_is_started(
+    platform: ComposedPlatform, mnist_test: Split, stopped: str
+) -> None:
+    container, started = platform.container(stopped), started_at(platform, stopped)
+    left_alone = f"{name_of(platform, stopped)} was stopped: left alone"
+    before = watchdog_log(platform).count(left_alone)
+    try:
+        tally = send_while(platform.url, mnist_test.images[:1], stopped, lambda: docker("stop", container), 1500)
+        assert set(tally.statuses) == {200}, tally.problems[:3]
+        wait_until(lambda: watchdog_log(platform).count(left_alone) > before, BACK_S, "the watchdog has decided")
+        assert platform.inspect(stopped)["State"]["Running"] is False
+        assert started_at(platform, stopped) == started
+        assert platform.up(platform.metrics()) == {stopped: 0, OTHER[stopped]: 1}
+    finally:
+        docker("start", container)
+    assert_used_again(platform, mnist_test, stopped)
+
+
+def test_what_was_killed_while_the_watchdog_was_away_comes_back_with_it(
+    platform: ComposedPlatform, mnist_test: Split
+) -> None:
+    """And the watchdog ends when it is asked to, not when Docker loses its patience."""
+    killed, watchdog, started = "tfserving", platform.container("watchdog"), started_at(platform, "tfserving")
+    docker("stop", watchdog)
+    try:
+        assert platform.inspect("watchdog")["State"]["ExitCode"] == 0
+        docker("kill", platform.container(killed))
+        assert platform.inspect(killed)["State"]["Running"] is False
+    finally:
+        docker("start", watchdog)
+    wait_until(lambda: started_at(platform, killed) > started, BACK_S, f"{killed} is started again")
+    assert_used_again(platform, mnist_test, killed)
 
 
 @pytest.mark.parametrize("frozen", ENGINES)
@@ -98,6 +132,20 @@ def test_deadlines_hold_while_an_engine_freezes(platform: ComposedPlatform, mnis
     assert 504 in statuses
     assert slowest_s < DEADLINE_S + 1
     assert_used_again(platform, mnist_test, frozen)
+
+
+def started_at(platform: ComposedPlatform, service: str) -> str:
+    """When it last was, as Docker writes it: later ones compare greater."""
+    return str(platform.inspect(service)["State"]["StartedAt"])
+
+
+def name_of(platform: ComposedPlatform, service: str) -> str:
+    """Its container's."""
+    return str(platform.inspect(service)["Name"]).removeprefix("/")
+
+
+def watchdog_log(platform: ComposedPlatform) -> str:
+    return docker("logs", platform.container("watchdog"))
 
 
 def assert_used_again(platform: ComposedPlatform, mnist_test: Split, engine: str) -> None:

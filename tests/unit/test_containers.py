@@ -9,6 +9,7 @@ import yaml
 
 from contracts.addresses import Ports
 from twinserve import engine_containers
+from twinserve.watchdog import WATCH_LABEL
 from workers.tf import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ DOCKERFILES = {
     "tfserving": ROOT / "workers" / "tf" / "Dockerfile",
     "tools": ROOT / "twinserve" / "Dockerfile",
 }
-COMPOSE = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.gpu.yml")
+COMPOSE = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.gpu.yml", "docker-compose.watchdog.yml")
 ENGINES = ("torchserve", "tfserving")
 
 
@@ -84,6 +85,29 @@ def test_every_service_is_bounded_and_unprivileged(services: dict[str, dict[str,
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert {"mem_limit", "pids_limit", "logging"} <= service.keys(), name
         assert service["restart"] == ("no" if name == "tools" else "unless-stopped")
+
+
+def test_the_watchdog_has_dockers_socket_and_nothing_else(services: dict[str, dict[str, Any]]) -> None:
+    """Who has the socket is root on the host: nothing may come in there, and no file but the socket is to be seen."""
+    overlay = read("docker-compose.watchdog.yml")
+    assert overlay.keys() == {"services"}
+    assert overlay["services"].keys() == {"watchdog"}
+    service = overlay["services"]["watchdog"]
+    assert service["network_mode"] == "none"
+    assert not {"ports", "networks", "privileged", "cap_add", "build"} & service.keys()
+    assert service["volumes"] == ["/var/run/docker.sock:/var/run/docker.sock"]
+    shared = ("user", "read_only", "cap_drop", "security_opt", "logging", "init")
+    assert {name: service[name] for name in shared} == {name: services["gateway"][name] for name in shared}
+    assert {"mem_limit", "pids_limit"} <= service.keys()
+    assert service["image"] == services["tools"]["image"]
+    for name, other in services.items():
+        assert "docker.sock" not in str(other), name
+
+
+def test_the_watchdog_watches_the_engines_and_stops_before_them(services: dict[str, dict[str, Any]]) -> None:
+    watched = [name for name, service in services.items() if service.get("labels") == {WATCH_LABEL: "true"}]
+    assert sorted(watched) == sorted(ENGINES)
+    assert read("docker-compose.watchdog.yml")["services"]["watchdog"]["depends_on"] == list(ENGINES)
 
 
 def test_the_start_is_gated_by_health(services: dict[str, dict[str, Any]]) -> None:

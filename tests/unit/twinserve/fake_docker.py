@@ -32,8 +32,10 @@ class FakeContainer:
         self.image = image
         self.options = options
         self.name: str = options["name"]
-        self.state = {"Pid": 0, "OOMKilled": False}
+        self.id = f"id of {self.name}"
+        self.state = {"Pid": 0, "OOMKilled": False, "Status": "created"}
         self.is_deaf = False
+        self.starts = 0
         self.looks_until_gone: int | None = None
         self.signals: list[str] = []
         self._pid = pid
@@ -43,11 +45,16 @@ class FakeContainer:
 
     @property
     def attrs(self) -> dict[str, Any]:
-        return {"State": dict(self.state)}
+        return {"State": dict(self.state), "Config": {"Labels": self.options.get("labels", {})}}
 
     def start(self) -> None:
         self.client.answer()
-        self.state["Pid"] = self._pid
+        if self.client.refused_starts:
+            self.client.refused_starts -= 1
+            raise conflict("the port is taken")
+        self.state.update(Pid=self._pid, Status="running")
+        self.starts += 1
+        self.client.tell(self, "start")
 
     def reload(self) -> None:
         if self.looks_until_gone is not None:
@@ -93,13 +100,19 @@ class FakeContainer:
 
 
 class FakeClient:
-    """docker.DockerClient. `present`: the containers that exist; `made`: all that ever did; `known`: the images."""
+    """docker.DockerClient. `present`: the containers that exist; `made`: all that ever did; `known`: the images.
+
+    Its clock, `now_s`, stands still but for those who follow the events, whom it takes to the end of their wait.
+    """
 
     def __init__(self, *images: str) -> None:
         self.known = set(images)
         self.present: list[FakeContainer] = []
         self.made: list[FakeContainer] = []
         self.is_broken = False
+        self.refused_starts = 0
+        self.now_s = 0.0
+        self.history: list[dict[str, Any]] = []
         self.images = _Images(self)
         self.containers = _Containers(self)
 
@@ -109,10 +122,45 @@ class FakeClient:
 
     def container(self, name: str) -> FakeContainer:
         self.answer()
-        found = [container for container in self.present if container.name == name]
+        found = [container for container in self.present if name in (container.name, container.id)]
         if not found:
             raise NotFound(f"No such container: {name}")
         return found[0]
+
+    def tell(self, container: FakeContainer, action: str, **attributes: str) -> None:
+        """An event, now."""
+        told = {"name": container.name, **container.options.get("labels", {}), **attributes}
+        actor = {"ID": container.id, "Attributes": told}
+        at_ns = max(round(self.now_s * 1e9), *(event["timeNano"] + 1 for event in self.history), 0)
+        self.history.append({"Action": action, "Actor": actor, "timeNano": at_ns})
+
+    def events(self, since: str, until: str, filters: dict[str, Any], decode: bool) -> "_Stream":
+        self.answer()
+        assert decode
+        assert filters["type"] == "container"
+        wanted = {tuple(pair.split("=", 1)) for pair in filters["label"]}
+        found = [
+            event
+            for event in self.history
+            if event["timeNano"] >= round(float(since) * 1e9)
+            and event["Action"] in filters["event"]
+            and wanted <= set(event["Actor"]["Attributes"].items())
+        ]
+        return _Stream(self, found, float(until))
+
+
+class _Stream:
+    def __init__(self, client: FakeClient, events: list[dict[str, Any]], until_s: float) -> None:
+        self._client = client
+        self._events = events
+        self._until_s = until_s
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self._events
+        self._client.now_s = max(self._client.now_s, self._until_s)
+
+    def close(self) -> None:
+        """See docker.types.CancellableStream."""
 
 
 class _Images:
@@ -141,7 +189,12 @@ class _Containers:
     def get(self, name: str) -> FakeContainer:
         return self._client.container(name)
 
-    def list(self, all: bool, filters: dict[str, list[str]]) -> list[FakeContainer]:  # noqa: A002 - the SDK's name
+    def list(  # the SDK's names
+        self,
+        all: bool,  # noqa: A002
+        filters: dict[str, list[str]],
+        ignore_removed: bool = False,
+    ) -> list[FakeContainer]:
         assert all
         self._client.answer()
         wanted = {tuple(pair.split("=", 1)) for pair in filters["label"]}
