@@ -140,7 +140,9 @@ def make_app(
     express = InferenceRoutes(exchange)
     # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
     app: FastAPI = FastAPIOffline(
-        title="twinserve", version=version, lifespan=_keep(keeper, rollouts, mirror, peers, grpc, stop, join_timeout_s)
+        title="twinserve",
+        version=version,
+        lifespan=_keep(keeper, rollouts, mirror, metrics, peers, grpc, stop, join_timeout_s),
     )
     app.include_router(oip_routes.make_router(exchange, catalogue, express, large))
     pictures = PictureInputs(settings.image_limit_pixels)
@@ -177,6 +179,7 @@ def _keep(
     keeper: Keeper,
     rollouts: Rollouts,
     mirror: Mirror,
+    metrics: Metrics,
     peers: DirectoryPeers,
     grpc: GrpcServer,
     stop: Callable[[], None],
@@ -208,6 +211,7 @@ def _keep(
             await mirror.close()
             await keeper.close()
             peers.close()
+            metrics.flush()
 
     return lifespan
 

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -24,6 +25,7 @@ LONGEST_IDLE_S = 75
 MOST_CONNECTIONS = 4096
 
 _REFUSALS = {
+    405: b"Method Not Allowed",
     408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
@@ -38,11 +40,48 @@ class _Part(enum.Enum):
     BODY = enum.auto()
 
 
+class _Parser:
+    """httptools' parser, deaf to `Upgrade`, which a server may ignore (RFC 9110 section 7.8).
+
+    llhttp ends a request that offers one at its head, and leaves its body to the protocol that nobody speaks here: read
+    as HTTP it would be another request. curl and Java's client offer h2c with every kind of request.
+    """
+
+    def __init__(self, protocol: "GuardedProtocol") -> None:
+        self._protocol = protocol
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser: Any = httptools.HttpRequestParser(self._protocol)
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets its own
+        self.get_http_version = self._parser.get_http_version
+        self.get_method = self._parser.get_method
+        self.should_keep_alive = self._parser.should_keep_alive
+        self.offers_upgrade = self._parser.should_upgrade
+
+    def should_upgrade(self) -> bool:
+        """Never, whatever is offered."""
+        return False
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse. Raises httptools.HttpParserError."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.get_method() == b"CONNECT":
+                return  # refused; what follows is not for us
+            head = self._protocol.plain_head()
+            self._begin()
+            self.feed_data(head + data[upgrade.args[0] :])
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """A connection whose head must be whole within a time and a size; the rest is uvicorn's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._parser = _Parser(self)
+        self.parser = self._parser  # type: ignore[assignment]
         self._part = _Part.NOTHING
         self._has_progressed = False
         self._head_bytes = 0
@@ -79,12 +118,24 @@ class GuardedProtocol(HttpToolsProtocol):
         self._has_progressed = True
         super().on_message_begin()
 
+    def plain_head(self) -> bytes:
+        """The head that was read last, without what it offers to upgrade to."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
     def on_headers_complete(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(405)
+        if self._parser.offers_upgrade():
+            return  # it is read once more
         self._part = _Part.BODY
         self._forget_head()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._parser.offers_upgrade():
+            return
         self._part = _Part.NOTHING
         self._has_progressed = True
         self.scope[IS_WHOLE] = True  # type: ignore[literal-required]

@@ -74,7 +74,8 @@ class DirectoryRepository:
         for paths in self._found:
             stamps += (_stamp(paths.root), _stamp_of_content(paths.live))
         latest_ns = max((stamp[0] for stamp in stamps if stamp is not None), default=0)
-        return None if abs(time.time_ns() - latest_ns) < _TICK_NS else stamps
+        # A time to come is of a clock that is ahead of ours, and says nothing of what is recent.
+        return None if latest_ns > time.time_ns() - _TICK_NS else stamps
 
     def _read_model(self, paths: ModelPaths) -> PublishedModel | None:
         try:

@@ -224,6 +224,7 @@ class Batcher:
         broken = self._signature.find_broken_output(outputs, rows)
         if broken:
             raise EngineFailed(f"{self._engine.name} answered against the signature: {broken}")
+        outputs = {spec.name: outputs[spec.name] for spec in self._signature.outputs}  # in one order on all engines
         upstream_s = perf_counter() - started
         self._events.batch_done(self._engine.name, self._model, self._version, rows)
         for waiting, share in zip(batch, _split(outputs, batch), strict=True):

@@ -24,8 +24,8 @@ class Damage:
         """The damaged versions, each with the reason."""
         return {key: Observed(VersionState.ERROR, why) for key, (_, why) in self._found.items() if why}
 
-    async def leave_out(self, desired: Desired, observed: States) -> Desired:
-        """`desired` without what would have to be loaded but is not what was published."""
+    async def look(self, desired: Desired, observed: States) -> None:
+        """Read what would have to be loaded."""
         now = asyncio.get_running_loop().time()
         wished = {(model, version) for model, versions in desired.items() for version in versions}
         to_load = wished - observed.keys()
@@ -34,5 +34,8 @@ class Damage:
             since, _ = self._found.get((model, version), (-_LIFETIME_S, ""))
             if now - since >= _LIFETIME_S:
                 self._found[model, version] = (now, await self._repository.find_damage(model, version))
-        bad = self.states.keys()
-        return {model: frozenset(v for v in versions if (model, v) not in bad) for model, versions in desired.items()}
+
+    def leave_out(self, desired: Desired, observed: States) -> Desired:
+        """`desired` without what would have to be loaded but was not found to be what was published."""
+        sound = observed.keys() | {key for key, (_, why) in self._found.items() if not why}
+        return {model: frozenset(v for v in versions if (model, v) in sound) for model, versions in desired.items()}

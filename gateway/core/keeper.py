@@ -250,7 +250,10 @@ class Keeper:
         """None for what has just left the repository."""
         model = self._models.get(key[0])
         published = model.versions.get(key[1]) if model else None
-        return self._warmups.state(engine, *key, published.signature) if published else None
+        if published is None:
+            return None
+        has_clients = any(lane.engine == engine.name for lane in lanes_in(self._router.table.models))
+        return self._warmups.state(engine, *key, published.signature, is_gentle=has_clients)
 
     def _lose(self, engine: str, reason: str) -> None:
         self._sightings.tell_down(self._engines[engine])

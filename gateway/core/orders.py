@@ -53,13 +53,9 @@ class Orders:
         observed = await engine.observe(models)
         if not self._peers.lead(f"{engine.name} at {engine.address}"):
             return observed
-        in_use = self._lanes.held(engine.name).union(
-            *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
-        )
-        snapshot = take_snapshot()
-        desired = desired_versions(plan_resident_on(snapshot, engine.name), in_use)
-        desired = self._turns.leave_out(engine.name, desired, observed, snapshot)
-        desired = await self._damage.leave_out(desired, observed)
+        await self._damage.look(self._desired(engine, observed, take_snapshot()), observed)
+        # Once more: while files were read, somebody may have begun to use what is not to be unloaded then.
+        desired = self._damage.leave_out(self._desired(engine, observed, take_snapshot()), observed)
         if not needs_change(desired, observed):
             self._behind.discard(engine.name)
             return observed
@@ -71,3 +67,10 @@ class Orders:
             return observed  # refusing what it is told costs it nothing it has
         self._behind.add(engine.name)
         return await engine.observe(frozenset(take_snapshot().models))
+
+    def _desired(self, engine: Engine, observed: States, snapshot: Snapshot) -> Desired:
+        in_use = self._lanes.held(engine.name).union(
+            *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
+        )
+        desired = desired_versions(plan_resident_on(snapshot, engine.name), in_use)
+        return self._turns.leave_out(engine.name, desired, observed, snapshot)

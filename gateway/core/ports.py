@@ -59,7 +59,7 @@ class Engine(Protocol):
         """What the engine holds of these models, by (model, version). Raises EngineUnreachable, EngineFailed."""
 
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
-        """Begin to hold exactly these versions; `observe` tells when they are ready. Idempotent.
+        """Begin to hold exactly these versions of these models; `observe` tells when they are ready. Idempotent.
 
         Raises EngineUnreachable, EngineFailed.
         """

@@ -129,11 +129,12 @@ class Rollouts:
             raise InvalidRequest(f"mirror {dict(mirror)}: expected shares from 0 to 1")
 
         def change(now: PublishedModel) -> PublishedModel:
-            return replace(
-                now,
-                weights=now.weights if weights is None else dict(weights),
-                mirror=now.mirror if mirror is None else {name: share for name, share in mirror.items() if share},
-            )
+            shares = now.weights if weights is None else dict(weights)
+            for engine, share in (mirror or {}).items():
+                if share and not any(weight for name, weight in shares.items() if name != engine):
+                    raise InvalidRequest(f"mirror to {engine}: it answers everything itself, so no copy would be made")
+            copied = now.mirror if mirror is None else {name: share for name, share in mirror.items() if share}
+            return replace(now, weights=shares, mirror=copied)
 
         await self._around.repository.change(model, change)
         self._around.keeper.look_at_repository()

@@ -41,12 +41,11 @@ def plan_resident(snapshot: Snapshot) -> Mapping[str, tuple[int, ...]]:
 
 
 def plan_resident_on(snapshot: Snapshot, engine: str) -> Mapping[str, tuple[int, ...]]:
-    """Those of them that were made for this engine; models without any are left out."""
-    made_for_it = {
+    """Those of them that were made for this engine; none of a model still says that it holds none of it."""
+    return {
         name: tuple(version for version in versions if snapshot.models[name].is_for(version, engine))
         for name, versions in plan_resident(snapshot).items()
     }
-    return {name: versions for name, versions in made_for_it.items() if versions}
 
 
 def plan_lanes(snapshot: Snapshot) -> frozenset[LaneKey]:

@@ -18,6 +18,9 @@ from gateway.core.errors import InvalidRequest
 Tensor = NDArray[Any]
 
 BYTES = np.dtype(np.object_)
+MOST_STRINGS = 2**17
+"""Elements that BYTES tensors of a request may have: each is an object, and what is done to it takes its time."""
+
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -115,6 +118,8 @@ class Signature:
 
     def count_rows(self, inputs: Mapping[str, Tensor]) -> int:
         """The same where there may be none."""
+        if self.takes_bytes:
+            check_strings(sum(tensor.size for tensor in inputs.values() if tensor.dtype == BYTES))
         rows = set()
         for name, tensor in inputs.items():
             spec = self.input(name)
@@ -157,6 +162,12 @@ class Signature:
 def count_elements(shape: tuple[int, ...]) -> int:
     """Elements of a tensor of this shape, exact however large (Python integers do not overflow)."""
     return math.prod(shape)
+
+
+def check_strings(count: int) -> None:
+    """Raises InvalidRequest for more elements of BYTES than a request may have."""
+    if count > MOST_STRINGS:
+        raise InvalidRequest(f"expected at most {MOST_STRINGS} elements of BYTES in a request, got {count}")
 
 
 def count_bytes(tensor: Tensor) -> int:

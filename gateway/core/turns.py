@@ -49,8 +49,10 @@ class LoadTurns:
         others = {key: since for key, since in self._since.items() if key[0] != engine}
         mine = {(engine, key): self._since.get((engine, key), now) for key in waits}
         self._since = others | mine
-        late = {key for (_, key), since in mine.items() if now - since < self._longest_s}
-        return {model: frozenset(v for v in versions if (model, v) not in late) for model, versions in desired.items()}
+        waiting = {key for (_, key), since in mine.items() if now - since < self._longest_s}
+        return {
+            model: frozenset(v for v in versions if (model, v) not in waiting) for model, versions in desired.items()
+        }
 
 
 def _is_settled(states: States, key: Key) -> bool:

@@ -53,12 +53,19 @@ class Warmups:
         self._limits = limits
         self._tasks: dict[LaneKey, asyncio.Task[_Verdict]] = {}
 
-    def state(self, engine: Engine, model: str, version: int, signature: Signature) -> Observed:
-        """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none."""
+    def state(
+        self, engine: Engine, model: str, version: int, signature: Signature, is_gentle: bool = False
+    ) -> Observed:
+        """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none.
+
+        A gentle one leaves the engine to its clients for half of the time.
+        """
         key = LaneKey(engine.name, model, version)
         task = self._tasks.get(key)
         if task is None:
-            task = self._tasks[key] = asyncio.get_running_loop().create_task(self._run(engine, key, signature))
+            task = self._tasks[key] = asyncio.get_running_loop().create_task(
+                self._run(engine, key, signature, is_gentle)
+            )
         if not task.done():
             return Observed(VersionState.WARMING)
         verdict = task.result()
@@ -90,7 +97,7 @@ class Warmups:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _run(self, engine: Engine, key: LaneKey, signature: Signature) -> _Verdict:
+    async def _run(self, engine: Engine, key: LaneKey, signature: Signature, is_gentle: bool) -> _Verdict:
         loop = asyncio.get_running_loop()
         try:
             golden = await self._repository.read_golden(key.model, key.version)
@@ -99,7 +106,8 @@ class Warmups:
                 for rows in sizes:
                     started = loop.time()
                     await self._ask(engine, key, golden, rows, signature.is_batchable)
-                    await rest(loop.time() - started)
+                    if is_gentle:
+                        await rest(loop.time() - started)
         except _WrongAnswer as error:
             return _Verdict(str(error), True, loop.time())
         except ServingError as error:

@@ -55,11 +55,11 @@ class FakeEngine:
         return {key: Observed(VersionState.READY) if key in self._ready else new for key in held}
 
     async def serve(self, desired: Mapping[str, frozenset[int]]) -> None:
-        """See gateway.core.ports.Engine."""
+        """See gateway.core.ports.Engine. Models that are not named stay, as TorchServe's do."""
         self._check()
         if not self.is_obedient:
             raise EngineFailed(f"{self.name} was told to refuse")
-        self._held = dict(desired)
+        self._held.update(desired)
 
     async def close(self) -> None:
         """See gateway.core.ports.Engine."""

@@ -167,7 +167,7 @@ class TfServing:
     def _reload_request(self, desired: Mapping[str, frozenset[int]]) -> Any:
         request = self._messages.ReloadConfigRequest()
         request.config.model_config_list.SetInParent()
-        for name in sorted(desired):
+        for name in sorted(name for name, versions in desired.items() if versions):
             config = request.config.model_config_list.config.add()
             config.name = name
             config.base_path = str(self._repository / name)

@@ -1,10 +1,13 @@
 """Triton's model repository extension, whatever it travels by: index, load, unload.
 
-Here a load promotes (parameter `version`, default the newest), a load of the live version is a no-op for anybody, and
-the live version cannot be unloaded; what changes anything needs the operators' token. Source: Triton Inference Server,
-docs/protocol/extension_model_repository.md.
+Here a load promotes (parameter `version`, or one specific version in the `version_policy` of parameter `config`,
+default the newest), a load of the live version is a no-op for anybody, and the live version cannot be unloaded; what
+changes anything needs the operators' token. Other parameters would change what is served, so they are refused. Source:
+Triton Inference Server, docs/protocol/extension_model_repository.md.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import Conflict, InvalidRequest, NotFound
@@ -37,12 +40,12 @@ class ModelRepository:
         ]
         return [entry for entry in entries if entry["state"] == "READY" or not is_only_ready]
 
-    async def load(self, model: str, version: Any, authorization: str) -> None:
-        """Promote a version, and wait for the end of it; `version` as the client sent it, None for the newest.
+    async def load(self, model: str, parameters: Mapping[str, Any], authorization: str) -> None:
+        """Promote a version, and wait for the end of it.
 
         Raises NotFound, InvalidRequest, Unauthenticated, Conflict, Unavailable, RepositoryFailed.
         """
-        wished = _parse_parameter(model, version)
+        wished = _version_to_load(model, parameters)
         published = self._published(model)
         target = max(published.versions) if wished is None else wished
         if target == published.live:
@@ -52,9 +55,10 @@ class ModelRepository:
         if ended.state == "failed":
             raise Conflict(f"version {target} of {model} did not go live: {ended.reason}")
 
-    async def unload(self, model: str, version: Any, authorization: str) -> None:
+    async def unload(self, model: str, parameters: Mapping[str, Any], authorization: str) -> None:
         """Stop keeping a version. Raises NotFound, InvalidRequest, Unauthenticated, Conflict, RepositoryFailed."""
-        wished = _parse_parameter(model, version)
+        _refuse_others(parameters, ("version", "unload_dependents"))  # nothing depends on a model here
+        wished = _parse_version(model, parameters.get("version"))
         published = self._published(model)
         if wished is None or wished == published.live:
             raise Conflict(f"version {published.live} of {model} is live and cannot be unloaded: promote another first")
@@ -77,7 +81,48 @@ class ModelRepository:
         return {"name": model, "version": str(version), "state": state, "reason": reason}
 
 
-def _parse_parameter(model: str, given: Any) -> int | None:
+def _version_to_load(model: str, parameters: Mapping[str, Any]) -> int | None:
+    _refuse_others(parameters, ("version", "config"))
+    wished = {
+        version
+        for version in (
+            _parse_version(model, parameters.get("version")),
+            _version_in_config(model, parameters.get("config")),
+        )
+        if version is not None
+    }
+    if len(wished) > 1:
+        raise InvalidRequest(f"parameters 'version' and 'config' ask for versions {sorted(wished)}: expected one")
+    return wished.pop() if wished else None
+
+
+def _version_in_config(model: str, given: Any) -> int | None:
+    """The version that a model configuration's version policy names; None when it leaves that open."""
+    if given is None:
+        return None
+    try:
+        config = json.loads(given)
+        policy = config.pop("version_policy", {"latest": {"num_versions": 1}})
+        is_this = config.pop("name", model) == model and not config
+        if is_this and policy == {"latest": {"num_versions": 1}}:
+            return None
+        [version] = policy["specific"]["versions"]
+        if is_this and set(policy) == {"specific"}:
+            return _parse_version(model, version)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise InvalidRequest(
+        f"parameter 'config' is {str(given)[:80]!r}: here it can only name one version to go live, as "
+        '{"version_policy": {"specific": {"versions": [2]}}}'
+    )
+
+
+def _refuse_others(parameters: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    if others := sorted(parameters.keys() - set(known)):
+        raise InvalidRequest(f"parameter {others[0][:40]!r} is not supported here: expected {' or '.join(known)}")
+
+
+def _parse_version(model: str, given: Any) -> int | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | str):

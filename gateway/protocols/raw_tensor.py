@@ -11,7 +11,7 @@ import numpy as np
 
 from contracts import byte_strings
 from gateway.core.errors import InvalidRequest
-from gateway.core.tensors import DTYPES, Tensor, TensorSpec, count_elements
+from gateway.core.tensors import DTYPES, Tensor, TensorSpec, check_strings, count_elements
 
 MAX_RANK = 64  # numpy's
 MAX_DIMENSION = 2**31 - 1
@@ -29,6 +29,8 @@ def check_announced(name: str, datatype: str, shape: Sequence[int], spec: Tensor
     # numpy refuses a tensor without elements, too, when its other sizes would take more than can be addressed.
     if math.prod(filter(None, shape)) * DTYPES[datatype].itemsize >= _ADDRESSABLE_BYTES:
         raise InvalidRequest(f"input {name!r}: shape {_shown(shape)} is too large")
+    if datatype == "BYTES":
+        check_strings(count_elements(tuple(shape)))
     spec.check(datatype, tuple(shape))
 
 
@@ -64,9 +66,14 @@ def decode_raw(name: str, data: bytes | memoryview, datatype: str, shape: Sequen
             raise InvalidRequest(f"input {name!r}: expected BYTES, each after its length: {error}") from error
         return byte_strings.array_of(elements, shape)
     tensor = np.frombuffer(data, DTYPES[datatype])
-    if datatype == "BOOL" and tensor.view(np.uint8).max(initial=0) > 1:
-        raise InvalidRequest(f"input {name!r}: expected bytes 0 and 1 for BOOL")
+    check_bools(name, tensor)
     return tensor.reshape(tuple(shape))
+
+
+def check_bools(name: str, tensor: Tensor) -> None:
+    """Raises InvalidRequest for a BOOL that is neither 0 nor 1; what else a tensor holds is as good as it is."""
+    if tensor.dtype == np.bool_ and tensor.view(np.uint8).max(initial=0) > 1:
+        raise InvalidRequest(f"input {name!r}: expected bytes 0 and 1 for BOOL")
 
 
 def encode_raw(tensor: Tensor) -> bytes:

@@ -26,6 +26,7 @@ from gateway.protocols.exchange import HttpContent
 from gateway.protocols.http_status import status_of
 from gateway.protocols.json_keys import refuse_duplicate_keys
 from gateway.protocols.json_tensor import decode_nested, encode_data
+from gateway.protocols.raw_tensor import check_bools
 
 JSON = "application/json"
 BLOB = "application/octet-stream"
@@ -99,14 +100,16 @@ def is_blob(body: bytes) -> bool:
 def decode_blob(body: bytes) -> dict[str, Tensor]:
     """The tensors of a safetensors blob by name. Raises InvalidRequest."""
     header = int.from_bytes(body[:_BLOB_HEADER_BYTES], "little")
-    if (
-        _LARGEST_HEADER_BYTES < header <= len(body)
-    ):  # a list of many tensors takes seconds to read, and no model has so many
+    # A list of many tensors takes seconds to read, and no model has so many.
+    if _LARGEST_HEADER_BYTES < header <= len(body):
         raise InvalidRequest(f"expected a safetensors header of at most {_LARGEST_HEADER_BYTES} bytes, got {header}")
     try:
-        return blobs.decode(body)
+        tensors = blobs.decode(body)
     except blobs.BadBlob as error:
         raise InvalidRequest(f"the body is not a safetensors blob: {error}") from error
+    for name, tensor in tensors.items():
+        check_bools(name, tensor)
+    return tensors
 
 
 def encode_blob(answer: InferAnswer) -> HttpContent:

@@ -30,13 +30,13 @@ def make_router(repository: ModelRepository) -> APIRouter:
     @routes.post("/models/{model}/load", summary="Promote a version", openapi_extra=_ORDER_BODY)
     async def load(request: Request, model: str) -> Response:
         order = await read_order(request, _Order)
-        await repository.load(model, order.parameters.get("version"), _authorization(request))
+        await repository.load(model, order.parameters, _authorization(request))
         return Response(status_code=200)
 
     @routes.post("/models/{model}/unload", summary="Refused for the live version", openapi_extra=_ORDER_BODY)
     async def unload(request: Request, model: str) -> Response:
         order = await read_order(request, _Order)
-        await repository.unload(model, order.parameters.get("version"), _authorization(request))
+        await repository.unload(model, order.parameters, _authorization(request))
         return Response(status_code=200)
 
     return routes

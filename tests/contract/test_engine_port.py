@@ -131,6 +131,13 @@ async def test_serving_what_it_serves_changes_nothing(engine: Engine, golden: Ma
     assert set(await engine.observe(frozenset({"mnist"}))) == {("mnist", 1), ("mnist", 2)}
 
 
+async def test_a_model_of_which_nothing_is_wanted_is_no_trouble(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    """It may be for the other engine alone."""
+    await engine.serve({"mnist": frozenset({1, 2}), "stranger": frozenset()})
+    assert set(await engine.observe(frozenset({"mnist", "stranger"}))) == {("mnist", 1), ("mnist", 2)}
+    assert (await engine.infer(batch(golden["images"][:1])))["logits"].shape == (1, 10)
+
+
 async def test_a_deadline_that_has_passed(engine: Engine, golden: Mapping[str, Tensor]) -> None:
     if isinstance(engine, FakeEngine):
         pytest.skip("the fake answers at once, whatever the deadline; the batcher keeps it")

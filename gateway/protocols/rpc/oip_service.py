@@ -157,18 +157,16 @@ class InferenceService:
 
     async def _load(self, message: bytes, caller: Caller) -> Told:
         request = parse(self._messages.RepositoryModelLoadRequest, message)
-        await self._repository.load(request.model_name, _version(request.parameters), caller.authorization)
+        await self._repository.load(request.model_name, _plain(request.parameters), caller.authorization)
         return told(self._messages.RepositoryModelLoadResponse())
 
     async def _unload(self, message: bytes, caller: Caller) -> Told:
         request = parse(self._messages.RepositoryModelUnloadRequest, message)
-        await self._repository.unload(request.model_name, _version(request.parameters), caller.authorization)
+        await self._repository.unload(request.model_name, _plain(request.parameters), caller.authorization)
         return told(self._messages.RepositoryModelUnloadResponse())
 
 
-def _version(parameters: Mapping[str, Any]) -> Any:
-    """The parameter `version` with the type it was sent in."""
-    if "version" not in parameters:
-        return None
-    kind = parameters["version"].WhichOneof("parameter_choice")
-    return getattr(parameters["version"], kind) if kind else ""
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with the types they were sent in."""
+    kinds = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
+    return {name: getattr(parameters[name], kind) if kind else "" for name, kind in kinds.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from contracts.byte_strings import array_of
 from contracts.tfserving import DATATYPE_NUMBERS, VALUE_FIELDS
 from gateway.core.errors import InvalidRequest
-from gateway.core.tensors import BYTES, DATATYPES, DTYPES, Tensor, count_elements
+from gateway.core.tensors import BYTES, DATATYPES, DTYPES, Tensor, check_strings, count_elements
 from gateway.protocols.raw_tensor import MAX_RANK
 from gateway.protocols.rpc.packed import read_packed, write_packed
 from gateway.protocols.tfserving_rules import TYPE_NAMES
@@ -89,6 +89,7 @@ def _decode_strings(alias: str, values: Sequence[bytes], shape: tuple[int, ...])
     missing = max(0, count - len(values))
     if missing * (BYTES.itemsize + len(last)) > MOST_PADDED_BYTES:
         raise _unparsable(alias)
+    check_strings(count)
     return array_of([*values[:count], *[last] * missing], shape)
 
 

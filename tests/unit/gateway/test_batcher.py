@@ -262,3 +262,15 @@ async def test_what_cannot_be_joined_is_not_parted(events: LedgerEvents) -> None
     batcher = Batcher(engine, "adder", 1, ragged, ROOMY, events)
     assert len((await submit(batcher, 1, 20)).outputs["sum"]) == 20
     assert rows_of(engine) == [20]
+
+
+async def test_outputs_come_in_the_order_of_the_signature(events: LedgerEvents) -> None:
+    """TorchServe's blobs come in any."""
+    specs = tuple(TensorSpec(name, "FP32", (-1, 2)) for name in ("z", "a", "sum"))
+
+    def shuffled(batch: EngineBatch) -> Mapping[str, Tensor]:
+        return dict.fromkeys(("sum", "z", "stray", "a"), add(batch)["sum"])
+
+    batcher = Batcher(FakeEngine("torchserve", shuffled), "adder", 1, Signature(ADDER.inputs, specs), ROOMY, events)
+    for rows in (1, 20):
+        assert list((await submit(batcher, 1, rows)).outputs) == ["z", "a", "sum"]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import grpc
 import ml_dtypes
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from contracts import byte_strings
 from contracts.bfloat16 import narrow, widen
 from contracts.byte_strings import encode
 from gateway.core.messages import EngineBatch
-from gateway.core.tensors import BYTES, Tensor
+from gateway.core.tensors import BYTES, MOST_STRINGS, Tensor
 from tests.unit.gateway.listening import Listening, listening_gateway
 from tests.unit.gateway.rpc import PREDICT, TENSORFLOW, rpc_client
 from tests.unit.gateway.test_repository import MANIFEST
@@ -236,3 +237,25 @@ def test_lengths_that_do_not_add_up(served: Listening, data: bytes, size: int | 
     refused = requests.post(url, data=head + data, headers=headers, timeout=10)
     assert refused.status_code == 400
     assert said in refused.json()["error"]
+
+
+def test_more_strings_than_a_request_may_have_are_refused_before_they_are_made(
+    client: tuple[Any, Any], served: Listening
+) -> None:
+    """Each is an object: eight million, of a few bytes on the wire, would keep everybody waiting for seconds."""
+    caller, module = client
+    too_many = np.full((MOST_STRINGS // 2 + 1, 2), b"", BYTES)
+    with pytest.raises(
+        InferenceServerException, match=f"at most {MOST_STRINGS} elements of BYTES|at most 100000 bytes"
+    ):
+        caller.infer("texts", asked(module, "text", too_many, "BYTES"))
+    request = TENSORFLOW.PredictRequest()
+    request.model_spec.name = "texts"
+    request.inputs["text"].dtype = 7
+    for size in (4_000_000, 2):
+        request.inputs["text"].tensor_shape.dim.add().size = size
+    request.inputs["text"].string_val.append(b"")
+    with rpc_client(served.grpc_target) as rpc:
+        outcome = rpc.call(PREDICT, request)
+    assert outcome.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"at most {MOST_STRINGS} elements" in outcome.said

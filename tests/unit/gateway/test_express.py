@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from gateway.protocols.express import InferenceRoutes
 from tests.platform_process import wait_until
 from tests.unit.gateway.served import make_gateway
 
+PAST_IT = ("/v2/models/add%2Fer/infer", "/v2/models/adder/infer/", "/v2/models//infer")
+"""Paths that are no plain inference, and so are for FastAPI."""
 TENSOR = {"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 
 
@@ -29,7 +32,17 @@ TENSOR = {"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
         ("/models/pictures/classify?invert=perhaps", {"content": b"no picture"}),
     ],
 )
-def test_both_ways_give_the_same_answer(tmp_path: Path, path: str, options: dict[str, Any]) -> None:
+def test_both_ways_give_the_same_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, options: dict[str, Any]
+) -> None:
+    found: list[bool] = []
+    find = InferenceRoutes.find
+
+    def watched(routes: InferenceRoutes, path: str) -> Any:
+        found.append((route := find(routes, path)) is not None)
+        return route
+
+    monkeypatch.setattr(InferenceRoutes, "find", watched)
     app, _ = make_gateway(tmp_path)
     with TestClient(app, raise_server_exceptions=False) as express:
         wait_until(lambda: express.get("/v2/health/ready").status_code == 200, 10, "both engines are ready")
@@ -39,6 +52,7 @@ def test_both_ways_give_the_same_answer(tmp_path: Path, path: str, options: dict
         ours, theirs = (
             client.post(path, headers=headers, follow_redirects=False, **options) for client in (express, plain)
         )
+    assert found == [path not in PAST_IT], "asked once, on our way alone"
     assert ours.status_code == theirs.status_code
     assert ours.content == theirs.content
     timed = {"server-timing", "x-request-id"}

@@ -54,6 +54,36 @@ def test_one_connection(listening: Listening, sent: bytes, statuses: set[int], w
     assert int(received.split()[1]) in statuses, (why, received[:200])
 
 
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_an_offer_to_upgrade_is_passed_over_with_its_body_read(listening: Listening, size: int) -> None:
+    """As curl --http2 and Java's client make it; in pieces of any size, and a second request on the same connection."""
+    one = INFER + OFFER + b"content-length: %d\r\n\r\n" % len(GOOD) + GOOD
+    two = INFER + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(GOOD) + GOOD
+    chunked = INFER + OFFER + b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(GOOD) + GOOD + b"\r\n0\r\n\r\n"
+    sent = one + chunked + one + two
+    received = listening.send(*(sent[start : start + size] for start in range(0, len(sent), size)))
+    assert received.count(b"HTTP/1.1 200 OK") == received.count(b'"data":[2.0,4.0]') == 4, received
+
+
+def test_the_body_behind_an_offer_to_upgrade_is_never_a_request(listening: Listening) -> None:
+    body = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    received = listening.send(
+        INFER + OFFER + b"content-length: %d\r\n\r\n" % len(body), body, b"GET / HTTP/1.0\r\n\r\n"
+    )
+    assert received.count(b"HTTP/1.1 ") == 2, received
+    assert b'"live"' not in received
+    assert received.split()[1] == b"400"
+
+
+def test_nobody_is_connected_through(listening: Listening) -> None:
+    received = listening.send(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nhost: x\r\n\r\nGET /v2 HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert received.split()[1] == b"405"
+
+
 def test_chunks_over_the_limit_are_cut_off(listening: Listening) -> None:
     chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
     received = listening.send(INFER + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 100)

@@ -154,7 +154,10 @@ def test_parameters_name_engine_and_deadline() -> None:
         (body(datatype="BYTES", data=[[["a", "b"], ["c", "d"]]]), "got one nested 3 deep"),
         (body(datatype="BYTES", data=["\ud800"] * 4), "unexpected end of hex escape"),
         (body(datatype="BYTES", data=["a"] * 4).replace(b"a", b"\xff"), "malformed inference request"),
-        (body(datatype="BYTES", shape=[2**31 - 1], data=["a"]), "expected 2147483647 elements for shape"),
+        (
+            body(datatype="BYTES", shape=[2**31 - 1], data=["a"]),
+            "expected at most 131072 elements of BYTES in a request, got 2147483647",
+        ),
         (body(shape=[-1, 2], data=[1]), "expected at most 64 sizes of 0 to 2147483647"),
         (body(shape=[10**12, 10**12], data=[1]), "expected at most 64 sizes"),
         (body(shape=[2**31 - 1] * 40, data=[1]), "is too large"),

@@ -186,6 +186,8 @@ async def test_routing_is_changed_and_checked(platform: Platform) -> None:
         ({"torchserve": -1.0}, None),
         ({}, None),
         (None, {"tfserving": 2.0}),
+        (None, {"torchserve": 0.5}),  # which answers everything itself
+        ({"tfserving": 1.0, "torchserve": 0.0}, {"tfserving": 1.0}),
     ):
         with pytest.raises(InvalidRequest):
             await platform.rollouts.set_routing("adder", weights, mirror)

@@ -62,6 +62,12 @@ async def test_one_that_is_alone_is_registered_again(torchserve: FakeTorchServe,
     assert torchserve.calls == ["unregister 3", "register 3"]
 
 
+async def test_a_model_of_which_nothing_is_wanted_leaves(torchserve: FakeTorchServe, engine: TorchServe) -> None:
+    torchserve.workers, torchserve.default = {"2": [READY], "3": [READY]}, "2"
+    await follow_until_ready(engine, set())
+    assert torchserve.workers == {}
+
+
 async def test_a_process_that_does_not_lead_only_looks(torchserve: FakeTorchServe, engine: TorchServe) -> None:
     """It sees that somebody else has it loaded anew, and how that goes."""
     torchserve.workers = {"3": []}

@@ -1,18 +1,21 @@
 """tritonclient, both its HTTP clients, against the gateway: everything they have a call for."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from tests.unit.gateway.listening import INFER, Listening, listening_gateway
 
-OPERATOR = {"Authorization": "Bearer t"}
+OPERATOR = {"authorization": "Bearer t"}
 CODINGS = (None, "gzip", "deflate")
 
 
@@ -169,6 +172,39 @@ def test_statistics_and_the_repository(tmp_path: Path) -> None:
         client.load_model("adder")  # live already: anybody may ask
         with pytest.raises(InferenceServerException, match="live and cannot be unloaded"):
             client.unload_model("adder", headers=OPERATOR)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"config": {"version_policy": {"specific": {"versions": [9]}}}}, "unknown version 9"),
+        ({"config": {"version_policy": {"specific": {"versions": [1, 2]}}}}, "can only name one version to go live"),
+        ({"config": {"max_batch_size": 3}}, "can only name one version to go live"),
+        ({"config": {"name": "other"}}, "can only name one version to go live"),
+        ({"config": "no JSON"}, "can only name one version to go live"),
+        ({"config": {}, "files": {"file:1/model.pt": b"x"}}, "parameter 'file:1/model.pt' is not supported here"),
+    ],
+)
+@pytest.mark.parametrize("module", [triton, triton_grpc])
+def test_what_load_cannot_follow_is_refused(listening: Listening, module: Any, how: dict[str, Any], said: str) -> None:
+    target = f"127.0.0.1:{listening.port}" if module is triton else listening.grpc_target
+    given = how | {"config": how["config"] if isinstance(how["config"], str) else json.dumps(how["config"])}
+    with module.InferenceServerClient(target) as client, pytest.raises(InferenceServerException, match=said):
+        client.load_model("adder", headers=OPERATOR, **given)
+
+
+@pytest.mark.parametrize("module", [triton, triton_grpc])
+def test_load_takes_the_version_that_a_configuration_names(listening: Listening, module: Any) -> None:
+    target = f"127.0.0.1:{listening.port}" if module is triton else listening.grpc_target
+    with module.InferenceServerClient(target) as client:
+        for config in ('{"version_policy": {"specific": {"versions": [1]}}}', '{"name": "adder"}', "{}"):
+            client.load_model("adder", config=config)  # version 1 is live already
+
+
+def test_a_misspelt_parameter_promotes_nothing(listening: Listening) -> None:
+    url = f"http://127.0.0.1:{listening.port}/v2/repository/models/adder/load"
+    refused = requests.post(url, json={"parameters": {"versoin": 1}}, headers=OPERATOR, timeout=10)
+    assert (refused.status_code, "parameter 'versoin' is not supported" in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize("coding", CODINGS)
