@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install up test test-fast compose-test fuzz chaos chaos-swap bench-swap check format generate clean
+.PHONY: help install up test test-fast compose-test fuzz chaos chaos-swap bench bench-quick bench-swap check format generate clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,12 @@ chaos: $(DEV_STAMP)  ## 20 kills at random moments, under load
 
 chaos-swap: $(DEV_STAMP)  ## 30 swaps cut short by kill -9, under load (TWINSERVE_CHAOS_SEED)
 	TWINSERVE_CHAOS_SWAPS=$${TWINSERVE_CHAOS_SWAPS:-30} $(PYTEST) -s tests/e2e/test_swap_chaos.py
+
+bench: $(DEV_STAMP)  ## gateway against engines alone, a rival in one process and the bare model; 25 minutes (ARGS="--only NAME")
+	$(BIN)/python -m loadtest.bench $(ARGS)
+
+bench-quick: $(DEV_STAMP)  ## the same comparisons in three short pairs each, under three minutes (ARGS="--json FILE")
+	$(BIN)/python -m loadtest.bench --quick $(ARGS)
 
 bench-swap: $(DEV_STAMP)  ## 50 promotes under load, against a running `make up` (TWINSERVE_BENCH_RATE, TWINSERVE_BENCH_PROMOTES)
 	$(BIN)/python -m loadtest.swaps --rate $${TWINSERVE_BENCH_RATE:-300} --promotes $${TWINSERVE_BENCH_PROMOTES:-50} --keep 0

@@ -64,6 +64,9 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
 OWN_FRAMEWORKS = {
     "workers.torch": {"torch", "ts"},
     "workers.tf": {"tensorflow", "keras", "tensorflow_serving"},
+    # What the gateway is measured against, in processes of their own.
+    "loadtest.bench.in_process_server": {"torch"},
+    "loadtest.bench.raw_forward": {"torch", "tensorflow"},
 }
 
 
