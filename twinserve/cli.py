@@ -1,6 +1,7 @@
 """The command line `twinserve`. Every command has --help and --json; the exit code is 0 only on success."""
 
 import enum
+import importlib.metadata
 import json
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from rich.table import Table
 from contracts.addresses import Ports
 from twinserve.client import CallError
 from twinserve.docker_daemon import DockerFailed
-from twinserve.options import Engine, Json, Url, fail, gateway
+from twinserve.options import Commands, Engine, Json, JsonLines, Url, fail, gateway
 from twinserve.places import Places, environment
 from twinserve.publish_command import publish
 from twinserve.rollout_commands import promote, rollback, route
@@ -26,6 +27,7 @@ from twinserve.up_state import read_state
 from twinserve.watchdog import run_watchdog
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     help="One gateway in front of TorchServe and TensorFlow Serving, both running the same model.\n\n"
@@ -34,6 +36,22 @@ app = typer.Typer(
     "share traffic among the engines with `route`. Ports, folders and the token are set by TWINSERVE_… "
     "environment variables.",
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"twinserve {importlib.metadata.version('twinserve')}")
+        raise typer.Exit
+
+
+@app.callback()
+def twinserve(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    # Without a docstring: the help of all commands is the app's own.
+    del version
 
 
 class Framework(enum.StrEnum):
@@ -66,7 +84,7 @@ def up(
     engines_in: Annotated[
         EnginesIn, typer.Option(envvar="TWINSERVE_ENGINES_IN", help="Run the engines as processes or as containers.")
     ] = EnginesIn.PROCESSES,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Start both engines and the gateway, and keep them running until Ctrl-C.
 
@@ -82,7 +100,7 @@ def up(
         places = Places.from_environment(environment())
         code = run_up(places, Ports.from_environment(environment()), engines_in, timeout_s, say)
     except (CannotStart, ValueError, OSError) as error:
-        fail(str(error))
+        fail(str(error), as_json)
     raise typer.Exit(code)
 
 
@@ -99,9 +117,7 @@ def status(url: Url = None, as_json: Json = False) -> None:
     try:
         state = gateway(url).state()
     except (CallError, ValueError) as error:
-        if as_json:
-            typer.echo(json.dumps({"processes": processes, "ready": False, "error": str(error)}, indent=2))
-        fail(str(error))
+        fail(str(error), as_json, beside={"processes": processes, "ready": False})
     if as_json:
         typer.echo(json.dumps({"processes": processes, **state}, indent=2))
     else:
@@ -124,7 +140,7 @@ def predict(
     try:
         answer = gateway(url).classify(model, images, engine, invert)
     except (CallError, ValueError, OSError) as error:
-        fail(str(error))
+        fail(str(error), as_json)
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
@@ -158,9 +174,12 @@ def train(
     command += ["--json"] if as_json else []
     child_environment = {**TRAINING_ENVIRONMENT, **environment()}
     try:
-        raise typer.Exit(subprocess.run(command, env=child_environment, check=False).returncode)
+        code = subprocess.run(command, env=child_environment, check=False).returncode
     except KeyboardInterrupt:
-        fail("interrupted; no weights were written")
+        fail("interrupted; no weights were written", as_json)
+    if code and as_json:
+        fail(f"training failed with exit code {code}; why is on stderr", as_json)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -168,7 +187,7 @@ def watchdog(
     project: Annotated[
         str | None, typer.Option(help="The compose project to watch; default: that of the container this runs in.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Bring back engines of a composed platform that `docker kill` ended, until Ctrl-C.
 
@@ -184,7 +203,7 @@ def watchdog(
     try:
         run_watchdog(project, say)
     except DockerFailed as error:
-        fail(str(error))
+        fail(str(error), as_json)
 
 
 for command in (publish, promote, rollback, route):

@@ -1,12 +1,23 @@
-"""What the commands share: options that mean the same everywhere, and the way to fail."""
+"""What the commands share: options that mean the same everywhere, and the way to fail.
+
+With --json a command prints one JSON document on stdout, whatever happens: its result, or an object with `error`.
+"""
 
 import enum
-from typing import Annotated, NoReturn
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
+from typer.core import TyperGroup
 
 from twinserve.client import GatewayClient
 from twinserve.places import default_url, environment, read_token
+
+JSON_FLAG = "--json"
+# Of a command line that cannot be read: an unknown option, a missing argument. Typer does not export its base.
+_USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
 
 
 class Engine(enum.StrEnum):
@@ -16,8 +27,27 @@ class Engine(enum.StrEnum):
     TFSERVING = "tfserving"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Url = Annotated[str | None, typer.Option("--url", help="The gateway; default TWINSERVE_URL, else this machine's.")]
+Json = Annotated[bool, typer.Option(JSON_FLAG, help="Print one JSON document, also on failure; progress on stderr.")]
+JsonLines = Annotated[bool, typer.Option(JSON_FLAG, help="Print each step as a line of JSON.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The gateway, as http://host:port; default TWINSERVE_URL, else this machine's."),
+]
+
+
+class Commands(TyperGroup):
+    """All commands. A command line that cannot be read is told as JSON, too, where it has --json."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        if JSON_FLAG not in given:
+            return super().main(given, *more, **options)
+        try:
+            code = super().main(given, *more, **{**options, "standalone_mode": False})
+        except _USAGE_ERROR as error:
+            typer.echo(json.dumps({"error": cast(Any, error).format_message()}))
+            sys.exit(cast(Any, error).exit_code)
+        sys.exit(code)
 
 
 def gateway(url: str | None) -> GatewayClient:
@@ -25,7 +55,10 @@ def gateway(url: str | None) -> GatewayClient:
     return GatewayClient(url or default_url(environment()), read_token(environment()))
 
 
-def fail(message: str) -> NoReturn:
-    """End the command with exit code 1."""
-    typer.echo(f"twinserve: {message}", err=True)
-    raise typer.Exit(1)
+def fail(message: str, as_json: bool, code: int = 1, beside: Mapping[str, Any] | None = None) -> NoReturn:
+    """End the command with an exit code; `beside` is what stands beside the error in a JSON document."""
+    if as_json:
+        typer.echo(json.dumps({**(beside or {}), "error": message}))  # in one line, for those who read lines
+    else:
+        typer.echo(f"twinserve: {message}", err=True)
+    raise typer.Exit(code)

@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
+from contracts.layout import ModelPaths
 from contracts.manifest import BadDocument, Thresholds, encode_document
 from twinserve.description import NoDescription, describe
 from twinserve.exporters import TIMEOUT_S
+from twinserve.options import fail
 from twinserve.places import Places, environment
 from twinserve.publishing import PublishError, publish_version
 from twinserve.staging import Proof, Source
 
 DEFAULTS = Thresholds()
+_REPOSITORY = "TWINSERVE_REPOSITORY"
 
 
 def publish(
@@ -54,7 +57,9 @@ def publish(
     repository: Annotated[
         Path | None, typer.Option(help="Where to; default TWINSERVE_REPOSITORY, else model_repo.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest; progress goes to stderr.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest, or an object with `error`; progress on stderr.")
+    ] = False,
 ) -> None:
     """Publish a new version of MODEL: exported for both engines, proven equal, or not published at all.
 
@@ -63,7 +68,8 @@ def publish(
     export. A model with BYTES is made --from-saved-model alone, for TensorFlow Serving alone, since PyTorch has no
     strings. The live version stays as it is; where there is none yet, the newest version becomes live.
     """
-    target = repository or Places.from_environment(environment()).repository
+    target = (repository or Places.from_environment(environment()).repository).resolve()
+    is_new = not any(target.glob("*/live.json"))
     source = Source(weights=weights, torchscript=from_torchscript, saved_model=from_saved_model)
     thresholds = Thresholds(atol=atol, rtol=rtol, min_argmax_agreement=min_agreement, min_accuracy=min_accuracy)
     proof = Proof(golden=golden, data=data, thresholds=thresholds, timeout_s=timeout_s)
@@ -73,10 +79,12 @@ def publish(
             target, described, version, source, proof, lambda line: typer.echo(line, err=as_json)
         )
     except (PublishError, NoDescription, BadDocument, OSError) as error:
-        typer.echo(f"twinserve: {error}", err=True)
-        raise typer.Exit(1) from error
+        fail(str(error), as_json)
     except KeyboardInterrupt:
-        typer.echo("twinserve: interrupted; nothing was published", err=True)
-        raise typer.Exit(1) from None
+        fail("interrupted; nothing was published", as_json)
     if as_json:
         typer.echo(encode_document(manifest), nl=False)
+        return
+    where = ModelPaths(target, model).version(manifest.version).root
+    typer.echo(f"published {where}" + (f" in a new repository: serve it with {_REPOSITORY}={target}" if is_new else ""))
+    typer.echo(f"next: twinserve promote {model} {manifest.version}")

@@ -144,4 +144,5 @@ def _ensure_live(paths: ModelPaths, progress: Progress) -> None:
     if published and not paths.live.exists():
         before = published[-2:-1]
         write_live(paths, Live(live=published[-1], previous=before[0] if before else None, kept=tuple(before)))
-        progress(f"{paths.model} {published[-1]}: live")
+        # A gateway that has this repository follows; whether there is one is not known here.
+        progress(f"{paths.model} {published[-1]}: made live in {paths.root.parent.resolve()}")

@@ -2,30 +2,50 @@
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from twinserve.amounts import mirrored, percent_each, percent_of_all, rising, seconds, weights
 from twinserve.client import CallError, GatewayClient, Unanswered
 from twinserve.options import Engine, Json, Url, fail, gateway
 
 _POLL_S = 0.2
+_STEP_NEWS_S = 5.0
 _OUTAGE_S = 60.0
 _INTERRUPTED = 130
 
 Model = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
 
 
+def version_number(text: str) -> int:
+    """A version as it is written on the command line. Raises typer.BadParameter."""
+    if not text.isdecimal() or not int(text):
+        raise typer.BadParameter(f"{text!r} is no version: expected a number such as 3, `twinserve status` lists them")
+    return int(text)
+
+
 def promote(
     model: Model,
-    version: Annotated[int, typer.Argument(min=1, help="The version to make live.", show_default=False)],
+    version: Annotated[
+        int,
+        typer.Argument(
+            parser=version_number,
+            metavar="VERSION",
+            help="The version to make live; `twinserve status` lists them.",
+            show_default=False,
+        ),
+    ],
     keep: Annotated[int, typer.Option(min=0, help="Versions before it that stay loaded for a rollback.")] = 1,
     engines: Annotated[
         list[Engine] | None, typer.Option(help="Go live once these have it; default: both. May be given twice.")
     ] = None,
     canary: Annotated[
-        str | None, typer.Option(help="Percentages it answers on its way, rising: 1,10,50,100. Default: none.")
+        str | None,
+        typer.Option(
+            help="Percentages of the traffic it answers on its way, rising: 1,10,50,100. Default: none. Each needs "
+            "--min-samples requests from your clients; without traffic no step ends well."
+        ),
     ] = None,
     hold: Annotated[str, typer.Option(help="How long each percentage is held at least: 30s, 5m.")] = "30s",
     max_error_rate: Annotated[
@@ -34,7 +54,9 @@ def promote(
     max_p99_ratio: Annotated[
         float, typer.Option(min=1, help="One answer in 100 may take longer than this times the live version's p99.")
     ] = 3.0,
-    min_samples: Annotated[int, typer.Option(min=20, help="Requests a step needs before it is judged.")] = 100,
+    min_samples: Annotated[
+        int, typer.Option(min=20, help="Requests each --canary step needs before it is judged.")
+    ] = 100,
     max_slowdown: Annotated[
         float,
         typer.Option(min=1, help="Refused, before any client sees it, when one batch takes this times longer."),
@@ -54,19 +76,19 @@ def promote(
             "version": version,
             "keep": keep,
             "engines": [str(engine) for engine in engines] if engines else None,
-            "canary": [float(part) for part in canary.split(",")] if canary else [],
-            "hold_s": seconds(hold),
+            "canary": rising("--canary", canary) if canary is not None else [],
+            "hold_s": seconds("--hold", hold),
             "max_error_rate": max_error_rate,
             "max_p99_ratio": max_p99_ratio,
             "min_samples": min_samples,
             "max_slowdown": max_slowdown,
-            "load_timeout_s": seconds(load_timeout),
+            "load_timeout_s": seconds("--load-timeout", load_timeout),
         }
         client = gateway(url)
         begun = client.promote(model, order)
     except (CallError, ValueError) as error:
-        fail(str(error))
-    _follow(client, model, begun, as_json)
+        fail(str(error), as_json)
+    _follow(client, begun, _Progress(model, min_samples), as_json)
 
 
 def rollback(
@@ -80,14 +102,17 @@ def rollback(
         client = gateway(url)
         begun = client.roll_back(model, {"keep": keep})
     except (CallError, ValueError) as error:
-        fail(str(error))
-    _follow(client, model, begun, as_json)
+        fail(str(error), as_json)
+    _follow(client, begun, _Progress(model), as_json)
 
 
 def route(
     model: Model,
-    weights: Annotated[
-        str | None, typer.Option(help="Shares of what clients leave open: torchserve=70,tfserving=30.")
+    shares: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", help="Percentages of what clients leave open: torchserve=70,tfserving=30; any scale will do."
+        ),
     ] = None,
     mirror: Annotated[
         str | None, typer.Option(help="Percentage of answers an engine is asked for again, to compare: tfserving=10.")
@@ -102,60 +127,61 @@ def route(
     try:
         client = gateway(url)
         order: dict[str, Any] = {}
-        if weights is not None:
-            order["weights"] = shares(weights)
+        if shares is not None:
+            order["weights"] = weights("--weights", shares)
         if mirror is not None:
-            order["mirror"] = {name: share / 100 for name, share in shares(mirror).items()}
+            order["mirror"] = {name: share / 100 for name, share in mirrored("--mirror", mirror).items()}
         state = client.set_routing(model, order) if order else client.model_state(model)
     except (CallError, ValueError) as error:
-        fail(str(error))
+        fail(str(error), as_json)
     if as_json:
         typer.echo(json.dumps({"model": model, "routing": state["routing"], "mirror": state["mirror"]}, indent=2))
         return
-    typer.echo("routing: " + ", ".join(f"{name} {weight:g}" for name, weight in state["routing"].items()))
-    mirrored = ", ".join(f"{name} {share:.0%}" for name, share in state["mirror"].items())
-    typer.echo(f"mirror:  {mirrored or 'off'}")
+    typer.echo(f"routing: {percent_of_all(state['routing'])}")
+    typer.echo(f"mirror:  {percent_each(state['mirror']) or 'off'}")
 
 
-def _follow(client: GatewayClient, model: str, begun: dict[str, Any], as_json: bool) -> None:
+def _follow(client: GatewayClient, begun: dict[str, Any], say: "_Progress", as_json: bool) -> None:
     """Say each phase as it comes, until the rollout ends; fail when it failed."""
-    say = _Progress(model, is_quiet=as_json)
+    model = say.model
     try:
-        ended = _wait(client, model, begun, say)
+        ended = _wait(client, begun, say)
     except CallError as error:
-        fail(str(error))
+        fail(str(error), as_json)
     except KeyboardInterrupt:
-        typer.echo(f"twinserve: not waiting any longer; `twinserve rollback {model}` withdraws it", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        fail(f"not waiting any longer; `twinserve rollback {model}` withdraws it", as_json, _INTERRUPTED)
+    if ended["state"] == "failed":
+        fail(f"version {ended['version']} of {model} did not go live: {ended['reason']}", as_json, beside=ended)
     if as_json:
         typer.echo(json.dumps(ended, indent=2))
-    if ended["state"] == "failed":
-        fail(f"version {ended['version']} of {model} did not go live: {ended['reason']}")
-    if not as_json:
-        phases = ", ".join(f"{name} {duration:.2f} s" for name, duration in ended["phases"].items())
-        typer.echo(f"{model}: version {ended['version']} is live" + (f" ({phases})" if phases else ""))
-        if ended["reason"]:
-            typer.echo(f"{model}: {ended['reason']}")
+        return
+    phases = ", ".join(f"{name} {duration:.2f} s" for name, duration in ended["phases"].items())
+    typer.echo(f"{model}: version {ended['version']} is live" + (f" ({phases})" if phases else ""))
+    if ended["reason"]:
+        typer.echo(f"{model}: {ended['reason']}")
 
 
-def _wait(client: GatewayClient, model: str, begun: dict[str, Any], say: "_Progress") -> dict[str, Any]:
+def _wait(client: GatewayClient, begun: dict[str, Any], say: "_Progress") -> dict[str, Any]:
     """The rollout as it ended. A gateway that is away for a while is waited for: it may be restarting."""
     seen, answered_at = begun, time.monotonic()
+    say.phase(seen)
     while seen["state"] == "running":
-        say.phase(seen["phase"])
         time.sleep(_POLL_S)
         try:
-            current = client.model_state(model)["rollout"]
+            state = client.model_state(say.model)
             answered_at = time.monotonic()
         except Unanswered:
             if time.monotonic() - answered_at > _OUTAGE_S:
                 raise
             continue
+        current = state["rollout"]
         if current is None or current["id"] != seen["id"]:
             raise CallError(
                 f"the rollout of version {begun['version']} was followed by another; see `twinserve status`"
             )
         seen = current
+        say.phase(seen)
+        say.requests(seen, state["versions"])
     return seen
 
 
@@ -170,41 +196,30 @@ _PHASES = {
 
 
 class _Progress:
-    """A line for each phase, on stderr: what is asked for goes to stdout."""
+    """A line for each phase, and now and then for the requests of a canary's step, on stderr."""
 
-    def __init__(self, model: str, is_quiet: bool) -> None:
-        self._model = model
-        self._is_quiet = is_quiet
+    def __init__(self, model: str, min_samples: int = 0) -> None:
+        self.model = model
+        self._min_samples = min_samples
         self._last = ""
+        self._before: int | None = None
+        self._told_at = time.monotonic()
 
-    def phase(self, name: str) -> None:
-        if name != self._last and not self._is_quiet:
-            typer.echo(f"{self._model}: {_PHASES.get(name, name)}", err=True)
-        self._last = name
+    def phase(self, rollout: dict[str, Any]) -> None:
+        name = rollout["phase"]
+        if rollout["state"] == "running" and name != self._last:
+            typer.echo(f"{self.model}: {_PHASES.get(name, name)}", err=True)
+            self._last, self._before, self._told_at = name, None, time.monotonic()
 
-
-def seconds(text: str) -> float:
-    """A duration as people write it: 30s, 500ms, 5m, 1h, or a plain number of seconds. Raises ValueError."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    for unit, factor in units.items():
-        number = text.removesuffix(unit)
-        if number != text and number.replace(".", "", 1).isdigit():
-            return float(number) * factor
-    if text.replace(".", "", 1).isdigit():
-        return float(text)
-    raise ValueError(f"{text!r} is no duration: expected something like 30s, 500ms or 5m")
-
-
-def shares(text: str) -> dict[str, float]:
-    """Numbers by engine, from "torchserve=70,tfserving=30". Raises ValueError."""
-    found: dict[str, float] = {}
-    parts: Sequence[str] = text.split(",")
-    for part in parts:
-        name, equals, number = part.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError:
-            equals = ""
-        if not equals or not name.strip():
-            raise ValueError(f"{part!r} is no share: expected something like torchserve=70")
-    return found
+    def requests(self, rollout: dict[str, Any], versions: list[dict[str, Any]]) -> None:
+        """How many requests the version on its way has answered in this step."""
+        counted = [seen["ledger"] for seen in versions if seen["version"] == rollout["version"]]
+        if rollout["state"] != "running" or not rollout["phase"].startswith("canary") or not counted:
+            return
+        finished = counted[0]["answered"] + counted[0]["failed"]
+        if self._before is None:
+            self._before = finished
+        if time.monotonic() - self._told_at > _STEP_NEWS_S:
+            came = f"{finished - self._before} requests so far, needs {self._min_samples}"
+            typer.echo(f"{self.model}: {rollout['phase']}: {came}", err=True)
+            self._told_at = time.monotonic()

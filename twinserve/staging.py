@@ -63,8 +63,8 @@ class Source:
             if path:
                 return kind, path
         raise BadSource(
-            f"nothing is given for {engine}: weights, or both a TorchScript file and a SavedModel, are needed (a "
-            "SavedModel alone for a model with BYTES)"
+            f"nothing is given for {engine}: give --weights, or both --from-torchscript and --from-saved-model "
+            "(--from-saved-model alone for a model with BYTES)"
         )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from twinserve.amounts import percent_each, percent_of_all
+
 _MEGABYTE = 1_000_000
 
 
@@ -56,9 +58,10 @@ def _print_model(console: Console, model: dict[str, Any], engines: list[str]) ->
     console.print(table)
     for line in _reasons(model, engines):
         console.print(line, highlight=False, soft_wrap=True)
-    routing = ", ".join(f"{name} {weight:g}" for name, weight in model["routing"].items())
-    mirror = ", ".join(f"{name} {share:.0%}" for name, share in model["mirror"].items())
-    console.print(f"routing: {routing}" + (f"; mirrored to {mirror}" if mirror else ""), highlight=False)
+    mirror = percent_each(model["mirror"])
+    console.print(
+        f"routing: {percent_of_all(model['routing'])}" + (f"; mirrored to {mirror}" if mirror else ""), highlight=False
+    )
     if model["rollout"]:
         console.print(_rollout(model["rollout"]), highlight=False)
 

@@ -17,13 +17,18 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
-    """The numpy dtype of a tensor: both name datatypes alike but for one prefix, FP32 is float32.
+    """The numpy dtype of a tensor; see dtype_named."""
+    return dtype_named(spec.datatype)
 
-    BYTES are objects, every one a `bytes`; BF16 is contracts.bfloat16's.
+
+def dtype_named(datatype: str) -> np.dtype[Any]:
+    """The numpy dtype of a datatype: both name them alike but for one prefix, FP32 is float32.
+
+    BYTES are objects, every one a `bytes`; BF16 is contracts.bfloat16's. Raises TypeError for a name that is none.
     """
-    if spec.datatype in _ODD:
-        return _ODD[spec.datatype]
-    return np.dtype(spec.datatype.lower().replace("fp", "float"))
+    if datatype in _ODD:
+        return _ODD[datatype]
+    return np.dtype(datatype.lower().replace("fp", "float"))
 
 
 def has_rows(spec: TensorSpec) -> bool:

@@ -27,7 +27,9 @@ def here(text: str, platform: ServedPlatform) -> str:
 
 def test_the_page_shows_every_client() -> None:
     shown = "\n".join(PROGRAMS)
-    assert all(word in shown for word in ("twinserve.client", "tritonclient.http", "tritonclient.grpc"))
+    assert all(
+        word in shown for word in ("twinserve.client", "tritonclient.http", "tritonclient.grpc", "tensorflow_serving")
+    )
     assert sum("curl" in line for line in COMMANDS) == 3
 
 

@@ -150,8 +150,10 @@ def test_our_own_client(served: Listening) -> None:
         doubled = gateway.infer("halves", {"half": halves}).outputs["twice"]
         assert doubled.dtype == np.float32
         np.testing.assert_array_equal(doubled, (HALVES * HALVES.dtype.type(2)).astype(np.float32))
-    with pytest.raises(CallError, match="expected datatype BF16, got FP32"):
-        gateway.infer("halves", {"half": np.zeros((1, 2), np.float32)})
+    rounded = gateway.infer("halves", {"half": [[1.001, 3.0]]}).outputs["twice"]
+    np.testing.assert_array_equal(rounded, np.array([[2.0, 6.0]], np.float32))
+    with pytest.raises(CallError, match="expected datatype BF16, got FP64"):
+        gateway.infer("halves", {"half": [[1e39, 0.0]]})
 
 
 def test_metadata_and_configuration(served: Listening) -> None:

@@ -78,11 +78,37 @@ def test_refusals(url: str, model: str, inputs: Any, wishes: Any, status: int | 
     assert refused.value.status == status
 
 
+@pytest.mark.parametrize("rows", [[[1.5, 2], [3, 4]], [[1, 2]], np.array([[0.1, 2]]), np.array([[1, 2]], np.float16)])
+async def test_numbers_are_sent_in_the_models_datatype(url: str, rows: Any) -> None:
+    expected = np.asarray(rows, np.float32) * 2
+    sync = GatewayClient(url).infer("adder", {"a": rows}).outputs["sum"]
+    async with AsyncGatewayClient(url) as client:
+        other = (await client.infer("adder", {"a": rows}, Wishes(version=1))).outputs["sum"]
+    for sums in (sync, other):
+        assert sums.dtype == np.float32
+        np.testing.assert_array_equal(sums, expected)
+
+
+def test_numbers_that_the_model_cannot_hold_are_refused(url: str) -> None:
+    for rows in ([[1e300, 1]], [[2**24 + 1, 1]]):
+        with pytest.raises(CallError, match="expected datatype FP32, got"):
+            GatewayClient(url).infer("adder", {"a": rows})
+
+
+def test_pictures_need_no_more_than_the_model_and_the_files(url: str) -> None:
+    with pytest.raises(CallError, match="the model takes no pictures"):
+        GatewayClient(url).classify("adder", [Path(__file__)])
+
+
+def test_the_scheme_may_be_left_out(url: str) -> None:
+    assert GatewayClient(url.removeprefix("http://")).is_ready()
+
+
 def test_operators_need_a_token(url: str) -> None:
-    with pytest.raises(CallError, match="needs the operators' token"):
+    with pytest.raises(CallError, match=r"needs the operators' token.*\.twinserve/admin-token.*TWINSERVE_ADMIN_TOKEN"):
         GatewayClient(url).state()
     assert GatewayClient(url, token="t").state()["ready"] is True
-    with pytest.raises(CallError, match="401") as refused:
+    with pytest.raises(CallError, match=r"401: the operators' token is wrong.*\.twinserve/admin-token") as refused:
         GatewayClient(url, token="wrong").state()
     assert refused.value.status == 401
 
@@ -96,7 +122,9 @@ async def test_nobody_there() -> None:
             await client.is_ready()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:notaport", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:notaport", "http://[::1", "ftp://here:8000", "http://", "127.0.0.1:x"]
+)
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(CallError, match="is no URL of a gateway"):
         GatewayClient(url).is_ready()

@@ -63,8 +63,25 @@ def test_weights_are_published_and_the_manifest_printed(paths: ModelPaths, own_w
     assert done.stdout.encode() == paths.version(3).manifest.read_bytes()
     assert "mnist 3: published" in done.stderr
     refused = publish(paths, "--weights", str(own_weights), "--json", "--version", "3")
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "twinserve: mnist 3 is published already" in refused.stderr
+    assert refused.exit_code == 1
+    assert "mnist 3 is published already" in json.loads(refused.stdout)["error"]
+    assert refused.stderr == ""
+
+
+def test_it_says_where_the_version_lies_and_what_comes_next(
+    paths: ModelPaths, own_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(paths.repository.parent)
+    relative = ModelPaths(Path(paths.repository.name), paths.model)
+    first = publish(relative, "--weights", str(own_weights)).stdout.splitlines()
+    assert first[-3:] == [
+        f"mnist 3: made live in {paths.repository}",
+        f"published {paths.version(3).root} in a new repository: serve it with TWINSERVE_REPOSITORY={paths.repository}",
+        "next: twinserve promote mnist 3",
+    ]
+    second = publish(relative, "--weights", str(own_weights)).stdout
+    assert second.endswith(f"\npublished {paths.version(4).root}\nnext: twinserve promote mnist 4\n")
+    assert "live" not in second
 
 
 def test_a_model_of_several_inputs_and_outputs(ranker: ModelPaths, artifacts: list[str], described: list[str]) -> None:
@@ -180,7 +197,7 @@ def test_a_version_of_an_older_twinserve_says_what_to_do(ranker: ModelPaths, art
 @pytest.mark.parametrize(
     ("model", "keep", "said"),
     [
-        ("ranker", ("--describe",), "nothing is given for torchserve"),
+        ("ranker", ("--describe",), "nothing is given for torchserve: give --weights, or both --from-torch"),
         ("ranker", ("--describe", "--from-torchscript"), "nothing is given for tfserving"),
         ("ranker", ("--describe", "--weights"), "weights alone make no version of ranker"),
         ("other", ("--describe", "--from-torchscript", "--from-saved-model"), "describes ranker, not other"),
