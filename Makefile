@@ -39,15 +39,15 @@ install: $(RUN_STAMP)  ## what `make up` needs, into .venv
 up: $(RUN_STAMP)  ## both engines and the gateway, until Ctrl-C
 	@exec $(BIN)/twinserve up
 
-# First what needs no engines, so that a broken unit test is told within a minute or two; then the engines, one test
-# at a time, since they share the cores with their clients. Either part fails the target.
+# First what needs neither engines nor training, so that a broken unit test is told within a minute or two; then those,
+# one test at a time, since they share the cores with their clients. Either part fails the target.
 test: test-fast  ## every test; starts real engines, takes minutes
-	$(PYTEST) -m engines
+	$(PYTEST) -m 'engines or frameworks'
 
 # Three processes even for two cores, since many tests wait for something. In them and in what they start, numpy has
 # one thread: more would only wait for each other.
-test-fast: $(DEV_STAMP)  ## the tests without engines, under 90 s
-	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines' -n 3 --dist worksteal
+test-fast: $(DEV_STAMP)  ## the tests without engines and training, under 90 s
+	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines and not frameworks' -n 3 --dist worksteal
 
 compose-test: $(DEV_STAMP)  ## the end-to-end tests against the platform from containers; says so when it cannot run
 	$(BIN)/python -m tests.compose_run

@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from gateway import http_server
+from gateway import http_server, outer_edge
 from tests.platform_process import wait_until
 from tests.unit.gateway.listening import GOOD, INFER, Listening
 
@@ -146,7 +146,10 @@ def test_a_large_body_is_no_large_head(listening: Listening, size: int) -> None:
         assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200"]
 
 
-def test_a_body_that_nobody_reads_does_not_hold_the_connection(listening: Listening) -> None:
+def test_a_body_that_nobody_reads_does_not_hold_the_connection(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outer_edge, "DRAIN_TIMEOUT_S", 0.5)
     received = listening.send(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
     assert received.split()[1] == b"404"
 

@@ -16,7 +16,7 @@ def test_no_operation_answers_with_a_server_error(listening: Listening) -> None:
         operation: Any = found.ok()  # type: ignore[union-attr]
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         def call(case: Any) -> None:
             response = case.call()
             assert response.status_code < 500, (case.as_curl_command(), response.text)

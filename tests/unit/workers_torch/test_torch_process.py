@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FILES = ("test_handler.py", "test_train.py")
 
 
+@pytest.mark.frameworks
 def test_torch_in_a_process_of_its_own() -> None:
     here = Path(__file__).parent
     command = [sys.executable, "-m", "pytest", "-q", *(str(here / name) for name in FILES)]
