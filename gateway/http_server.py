@@ -151,8 +151,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def on_response_complete(self) -> None:
+        # What is being read may be the body of the next request already, sent before this one was answered.
+        is_of_the_last = self.cycle.response_complete
         super().on_response_complete()
-        if self._part is _Part.BODY and not self.transport.is_closing():
+        if self._part is _Part.BODY and is_of_the_last and not self.transport.is_closing():
             self.transport.close()  # answered without its body, which nobody will read
 
     def _time_out_head(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import http_server, outer_edge
 from tests.platform_process import wait_until
-from tests.unit.gateway.listening import GOOD, INFER, Listening
+from tests.unit.gateway.listening import GOOD, INFER, Listening, read_all
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,18 @@ def test_an_offer_to_upgrade_is_passed_over_with_its_body_read(listening: Listen
     sent = one + chunked + one + two
     received = listening.send(*(sent[start : start + size] for start in range(0, len(sent), size)))
     assert received.count(b"HTTP/1.1 200 OK") == received.count(b'"data":[2.0,4.0]') == 4, received
+
+
+def test_the_next_request_may_be_half_there_when_one_is_answered(listening: Listening) -> None:
+    head = INFER + b"content-length: %d\r\n" % len(GOOD)
+    with listening.connect() as connection:
+        connection.sendall(head + b"\r\n" + GOOD + head + b"connection: close\r\n\r\n" + GOOD[:9])
+        received = b""
+        while not received.endswith(b"}"):  # the first answer is whole
+            received += connection.recv(65536)
+        connection.sendall(GOOD[9:])
+        received += read_all(connection)
+    assert received.count(b"HTTP/1.1 200 OK") == received.count(b'"data":[2.0,4.0]') == 2, received
 
 
 def test_the_body_behind_an_offer_to_upgrade_is_never_a_request(listening: Listening) -> None:
