@@ -66,4 +66,4 @@ def test_what_keras_learnt_is_published_for_both_engines(trained: dict[str, Path
     assert read_live(paths).live == 3
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert again.returncode == 1
-    assert "mnist 3 is published already" in again.stderr
+    assert "mnist 3 is published already" in json.loads(again.stdout)["error"]
