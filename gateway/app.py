@@ -1,4 +1,7 @@
-"""The composition root: makes every part, hands each what it needs, and owns the background tasks."""
+"""The composition root: makes every part, hands each what it needs, and owns the background tasks.
+
+`make_app` is long because it is read as a list: every part once, after those it needs, and no decision among them.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""`twinserve publish`: the command line in front of twinserve.publishing."""
+"""`twinserve publish`: the command line in front of twinserve.publishing.
+
+Its parameters are its flags, each with its help, which is what makes it long.
+"""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,7 @@
-"""`twinserve promote`, `rollback` and `route`: changes of what is live, through the gateway's operator API."""
+"""`twinserve promote`, `rollback` and `route`: changes of what is live, through the gateway's operator API.
+
+Their parameters are their flags, each with its help, which is what makes them long.
+"""
 
 import json
 import time

@@ -32,7 +32,7 @@ def encode_error(message: str) -> bytes:
     return encode_text(json.dumps({"error": message}, indent=4, ensure_ascii=False))
 
 
-def check_outputs(outputs: Mapping[str, Array], is_row: bool) -> None:
+def _check_outputs(outputs: Mapping[str, Array], is_row: bool) -> None:
     """Raises what `encode_outputs` would raise, at a cost that does not grow with the arrays."""
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
@@ -50,7 +50,7 @@ def encode_outputs(outputs: Mapping[str, Array], is_row: bool) -> bytes:
     Raises Refusal for a dtype that JSON does not carry and, in rows, for arrays that have none, or
     different numbers of them.
     """
-    check_outputs(outputs, is_row)
+    _check_outputs(outputs, is_row)
     if is_row:
         return _document(_ROW_KEY, _rows(outputs))
     texts = {alias: _nested(_element_texts(alias, array), array.shape, 0)[0] for alias, array in outputs.items()}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +25,16 @@ class Asked(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Dialect:
+class Dialect(Protocol):
     """Encodes images FP32 [N,28,28] as a request, decodes an answer to logits FP32 [N,10].
 
     `decode` raises ValueError, KeyError, TypeError or google's DecodeError for what is no answer; `header_length` is
     the answer's header Inference-Header-Content-Length, where it has one.
     """
 
-    def encode(self, images: Floats) -> Asked:
-        raise NotImplementedError
+    def encode(self, images: Floats) -> Asked: ...
 
-    def decode(self, body: bytes, header_length: str | None) -> Floats:
-        raise NotImplementedError
+    def decode(self, body: bytes, header_length: str | None) -> Floats: ...
 
 
 class OipBinary(Dialect):
