@@ -31,7 +31,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 async def code_of(call: Any) -> str:
     """How a call ends that is read to its end."""
     try:
-        async with asyncio.timeout(30):  # patience with a busy machine: two thousand calls are open
+        async with asyncio.timeout(30):  # patience with a busy machine: a thousand streams are open
             async for _ in call:
                 pass
     except grpc.aio.AioRpcError as error:
