@@ -7,9 +7,11 @@ the first part to fail fails it.
 """
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from time import perf_counter
 
@@ -21,6 +23,8 @@ from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Events
 from gateway.core.tensors import Signature, Tensor, count_bytes
 
+_EXPIRY_PAUSE_S = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -31,13 +35,23 @@ class Served:
     upstream_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    inputs: Mapping[str, Tensor]
-    size: Candidate
-    deadline: float
-    since: float
-    future: asyncio.Future[Served]
+Reply = Callable[[Served | ServingError], None]
+"""Called once, in the event loop, with what came of a request; it must not raise."""
+
+
+class Ticket:
+    """A request in a batcher, from `send` until its reply or until it is withdrawn."""
+
+    __slots__ = ("deadline", "inputs", "is_over", "parts", "reply", "since", "size")
+
+    def __init__(self, inputs: Mapping[str, Tensor], size: Candidate, deadline: float, reply: Reply) -> None:
+        self.inputs = inputs
+        self.size = size
+        self.deadline = deadline
+        self.reply = reply
+        self.since = perf_counter()
+        self.is_over = False
+        self.parts: tuple[Ticket, ...] = ()
 
 
 class Batcher:
@@ -52,11 +66,12 @@ class Batcher:
         self._signature = signature
         self._limits = limits
         self._events = events
-        self._queue: OrderedDict[_Waiting, None] = OrderedDict()
+        self._queue: OrderedDict[Ticket, None] = OrderedDict()
         self._queued_rows = 0
-        self._batches: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
+        self._batches: dict[asyncio.Task[None], Sequence[Ticket]] = {}
         self._unanswered_since: float | None = None
         self._is_abandoned = False
+        self._expiry: asyncio.TimerHandle | None = None
         # Outputs whose rows may differ from part to part cannot be joined.
         self._can_part = signature.is_batchable and all(-1 not in spec.shape[1:] for spec in signature.outputs)
 
@@ -80,7 +95,27 @@ class Batcher:
 
         Raises TooLarge, Overloaded, DeadlineExceeded, EngineUnreachable, EngineFailed, EngineRejected.
         """
-        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
+
+        def reply(outcome: Served | ServingError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Served):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        ticket = self.send(inputs, rows, deadline, reply)
+        try:
+            return await future
+        finally:
+            self.withdraw(ticket)
+
+    def send(self, inputs: Mapping[str, Tensor], rows: int, deadline: float, reply: Reply) -> Ticket:
+        """The same for whoever does not wait: `reply` is called later, never before this returns.
+
+        Raises TooLarge, Overloaded.
+        """
         if rows > self._limits.queue_rows:
             raise TooLarge(f"expected at most {self._limits.queue_rows} rows in one request, got {rows}: send several")
         if self._queued_rows + rows > self._limits.queue_rows and self._queue:
@@ -88,52 +123,93 @@ class Batcher:
                 f"the queue of {self._model} version {self._version} on {self._engine.name} is full: "
                 f"{self._queued_rows} of {self._limits.queue_rows} rows wait"
             )
-        size_bytes = sum(map(count_bytes, inputs.values()))
+        size_bytes = 0
+        for tensor in inputs.values():
+            size_bytes += count_bytes(tensor)
         if self._can_part and rows > 1 and self._limits.are_passed_by(rows, size_bytes):
-            return await self._submit_parts(inputs, plan_parts(rows, size_bytes, self._limits), deadline)
-        waiting = self._enqueue(inputs, rows, size_bytes, deadline)
+            ticket = self._queue_parts(inputs, plan_parts(rows, size_bytes, self._limits), deadline, reply)
+        else:
+            ticket = self._enqueue(inputs, rows, size_bytes, deadline, reply)
         self._dispatch()
-        timer = loop.call_at(deadline, _expire, waiting.future)
-        try:
-            return await waiting.future
-        finally:
-            timer.cancel()
-            self._leave_queue(waiting)
+        self._expect_until(deadline)
+        return ticket
 
-    async def _submit_parts(self, inputs: Mapping[str, Tensor], parts: Sequence[range], deadline: float) -> Served:
-        started = perf_counter()
+    def withdraw(self, ticket: Ticket) -> None:
+        """Nobody waits for it any more: it gets no reply from now on. Idempotent."""
+        for part in ticket.parts:
+            self.withdraw(part)
+        ticket.is_over = True
+        self._leave_queue(ticket)
+
+    def _queue_parts(
+        self, inputs: Mapping[str, Tensor], parts: Sequence[range], deadline: float, reply: Reply
+    ) -> Ticket:
+        whole = Ticket(inputs, Candidate(0, None), deadline, reply)
+        answers: list[Served | None] = [None] * len(parts)
+
+        def take(index: int, outcome: Served | ServingError) -> None:
+            if isinstance(outcome, ServingError):
+                self._finish(whole, outcome)
+                self.withdraw(whole)  # what is still out is answered for nobody
+                return
+            answers[index] = outcome
+            served = [answer for answer in answers if answer is not None]
+            if len(served) == len(answers):
+                queue_s = served[0].queue_s
+                outputs = _join([part.outputs for part in served])
+                self._finish(whole, Served(outputs, queue_s, perf_counter() - whole.since - queue_s))
+
         members = []
-        for part in parts:
+        for index, part in enumerate(parts):
             share = {name: tensor[part.start : part.stop] for name, tensor in inputs.items()}
-            members.append(self._enqueue(share, len(part), sum(map(count_bytes, share.values())), deadline))
-        self._dispatch()
-        timer = asyncio.get_running_loop().call_at(deadline, _expire_all, members)
-        try:
-            await asyncio.wait([member.future for member in members], return_when=asyncio.FIRST_EXCEPTION)
-            served = _results_of(members)
-        finally:
-            timer.cancel()
-            for member in members:
-                # What is still out is answered for nobody; what has failed since is looked at, and that is all.
-                if not member.future.cancel() and not member.future.cancelled():
-                    member.future.exception()
-                self._leave_queue(member)
-        queue_s = served[0].queue_s
-        return Served(_join([part.outputs for part in served]), queue_s, perf_counter() - started - queue_s)
+            size_bytes = sum(map(count_bytes, share.values()))
+            members.append(self._enqueue(share, len(part), size_bytes, deadline, partial(take, index)))
+        whole.parts = tuple(members)
+        return whole
 
-    def _enqueue(self, inputs: Mapping[str, Tensor], rows: int, size_bytes: int, deadline: float) -> _Waiting:
-        size = Candidate(rows, self._stack_key(inputs), size_bytes)
-        future: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(inputs, size, deadline, perf_counter(), future)
-        self._queue[waiting] = None
+    def _enqueue(
+        self, inputs: Mapping[str, Tensor], rows: int, size_bytes: int, deadline: float, reply: Reply
+    ) -> Ticket:
+        ticket = Ticket(inputs, Candidate(rows, self._stack_key(inputs), size_bytes), deadline, reply)
+        self._queue[ticket] = None
         self._count_queued(rows)
-        return waiting
+        return ticket
+
+    def _finish(self, ticket: Ticket, outcome: Served | ServingError) -> None:
+        if ticket.is_over:
+            return
+        ticket.is_over = True
+        self._leave_queue(ticket)
+        ticket.reply(outcome)
+
+    def _expect_until(self, deadline: float) -> None:
+        """Look for those whose time is over when the first of them may be: one timer for all that wait."""
+        if self._expiry is not None:
+            if self._expiry.when() <= deadline:
+                return
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        now = asyncio.get_running_loop().time()
+        nearest = math.inf
+        for ticket in self._all_waiting():
+            if ticket.deadline <= now:
+                self._finish(ticket, DeadlineExceeded("the deadline passed before an engine answered"))
+            elif not ticket.is_over:
+                nearest = min(nearest, ticket.deadline)
+        if nearest < math.inf:
+            # Many deadlines close to each other are not looked for one by one.
+            self._expect_until(max(nearest, now + _EXPIRY_PAUSE_S))
+
+    def _all_waiting(self) -> list[Ticket]:
+        return [*self._queue, *(member for batch in self._batches.values() for member in batch)]
 
     def abandon(self, error: ServingError) -> None:
         """Fail everybody who waits, queued or sent: the engine will not answer. Nothing may be submitted after it."""
         self._is_abandoned = True
-        waiting = [*self._queue, *(member for batch in self._batches.values() for member in batch)]
-        _fail(waiting, error)
+        self._fail(self._all_waiting(), error)
         for task in self._batches:
             task.cancel()
 
@@ -161,19 +237,19 @@ class Batcher:
             self._batches[task] = batch
             task.add_done_callback(self._batch_returned)
 
-    def _take(self) -> list[_Waiting]:
-        # Who expired or was cancelled this very moment has not left the queue yet.
-        alive = (waiting for waiting in self._queue if not waiting.future.done())
-        planned = plan_batch((waiting.size for waiting in alive), len(self._batches), self._limits)
-        batch = list(islice((waiting for waiting in self._queue if not waiting.future.done()), planned))
-        for waiting in batch:
-            self._leave_queue(waiting)
+    def _take(self) -> list[Ticket]:
+        if not self._queue or len(self._batches) >= self._limits.in_flight:
+            return []
+        planned = plan_batch((ticket.size for ticket in self._queue), len(self._batches), self._limits)
+        batch = list(islice(self._queue, planned))
+        for ticket in batch:
+            self._leave_queue(ticket)
         return batch
 
-    def _leave_queue(self, waiting: _Waiting) -> None:
-        if waiting in self._queue:
-            del self._queue[waiting]
-            self._count_queued(-waiting.size.rows)
+    def _leave_queue(self, ticket: Ticket) -> None:
+        if ticket in self._queue:
+            del self._queue[ticket]
+            self._count_queued(-ticket.size.rows)
 
     def _count_queued(self, rows: int) -> None:
         self._queued_rows += rows
@@ -183,38 +259,38 @@ class Batcher:
         del self._batches[task]
         self._dispatch()
 
-    async def _run(self, batch: Sequence[_Waiting]) -> None:
+    async def _run(self, batch: Sequence[Ticket]) -> None:
         self._events.in_flight_changed(self._engine.name, len(batch))
         try:
             try:
                 await self._answer(batch)
             except EngineRejected as error:
                 if len(batch) == 1:
-                    _fail(batch, error)
+                    self._fail(batch, error)
                 else:
                     await self._answer_one_by_one(batch)
         except ServingError as error:
-            _fail(batch, error)
+            self._fail(batch, error)
         except BaseException as error:
             # A bug or a cancellation: nobody may be left waiting for an answer that will not come.
-            _fail(batch, EngineFailed(f"the batch on {self._engine.name} broke off: {error!r}"))
+            self._fail(batch, EngineFailed(f"the batch on {self._engine.name} broke off: {error!r}"))
             raise
         finally:
             self._events.in_flight_changed(self._engine.name, -len(batch))
 
-    async def _answer_one_by_one(self, batch: Sequence[_Waiting]) -> None:
-        for waiting in batch:
-            if waiting.future.done():
+    async def _answer_one_by_one(self, batch: Sequence[Ticket]) -> None:
+        for ticket in batch:
+            if ticket.is_over:
                 continue
             try:
-                await self._answer([waiting])
+                await self._answer([ticket])
             except EngineRejected as error:
-                _fail([waiting], error)
+                self._fail([ticket], error)
 
-    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+    async def _answer(self, batch: Sequence[Ticket]) -> None:
         started = perf_counter()  # the event loop's own clock may tick in whole milliseconds
-        rows = sum(waiting.size.rows for waiting in batch)
-        deadline = max(waiting.deadline for waiting in batch)
+        rows = sum(ticket.size.rows for ticket in batch)
+        deadline = max(ticket.deadline for ticket in batch)
         try:
             outputs = await self._engine.infer(EngineBatch(self._model, self._version, _stack(batch), deadline))
         except EngineRejected:
@@ -227,18 +303,22 @@ class Batcher:
         outputs = {spec.name: outputs[spec.name] for spec in self._signature.outputs}  # in one order on all engines
         upstream_s = perf_counter() - started
         self._events.batch_done(self._engine.name, self._model, self._version, rows)
-        for waiting, share in zip(batch, _split(outputs, batch), strict=True):
-            if not waiting.future.done():
-                waiting.future.set_result(Served(share, started - waiting.since, upstream_s))
+        for ticket, share in zip(batch, _split(outputs, batch), strict=True):
+            self._finish(ticket, Served(share, started - ticket.since, upstream_s))
+
+    def _fail(self, batch: Sequence[Ticket], error: ServingError) -> None:
+        for ticket in batch:
+            # Each its own instance: one raised in several tasks would mix their tracebacks.
+            self._finish(ticket, type(error)(error.message))
 
 
-def _stack(batch: Sequence[_Waiting]) -> Mapping[str, Tensor]:
+def _stack(batch: Sequence[Ticket]) -> Mapping[str, Tensor]:
     if len(batch) == 1:
         return batch[0].inputs
     return {name: np.concatenate([waiting.inputs[name] for waiting in batch]) for name in batch[0].inputs}
 
 
-def _split(outputs: Mapping[str, Tensor], batch: Sequence[_Waiting]) -> list[Mapping[str, Tensor]]:
+def _split(outputs: Mapping[str, Tensor], batch: Sequence[Ticket]) -> list[Mapping[str, Tensor]]:
     if len(batch) == 1:
         return [outputs]
     shares: list[Mapping[str, Tensor]] = []
@@ -252,28 +332,3 @@ def _split(outputs: Mapping[str, Tensor], batch: Sequence[_Waiting]) -> list[Map
 
 def _join(shares: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
     return {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
-
-
-def _results_of(members: Sequence[_Waiting]) -> list[Served]:
-    """What all of them were answered. Raises what the first that failed did."""
-    for member in members:
-        if member.future.done() and (error := member.future.exception()) is not None:
-            raise error
-    return [member.future.result() for member in members]
-
-
-def _fail(batch: Sequence[_Waiting], error: ServingError) -> None:
-    for waiting in batch:
-        if not waiting.future.done():
-            # Each its own instance: one raised in several tasks would mix their tracebacks.
-            waiting.future.set_exception(type(error)(error.message))
-
-
-def _expire(future: asyncio.Future[Served]) -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded("the deadline passed before an engine answered"))
-
-
-def _expire_all(members: Sequence[_Waiting]) -> None:
-    for member in members:
-        _expire(member.future)

@@ -1,42 +1,22 @@
 """The one use case: answer a request. Every dialect ends here.
 
 Rules: the version was chosen before, by whoever decoded the request for it. A request is accepted once it is valid and
-its version is there; from then on it is answered or failed, and the ledger says which, whatever happens (accepted =
-answered + failed). It holds its version on every engine that may come to answer it. What one engine cannot answer, lost
-or overloaded, the other is asked, unless the client named the engine; when no engine is left, it waits a while for one
-to come back. Knows no protocol and no engine by name.
+its version is there; what becomes of it then is gateway.core.flight's. Knows no protocol and no engine by name.
 """
 
 import asyncio
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
-from time import perf_counter
 
 from gateway.core.counts import Ledger
-from gateway.core.errors import (
-    DeadlineExceeded,
-    EngineFailed,
-    EngineRejected,
-    EngineUnreachable,
-    NotFound,
-    Overloaded,
-    ServingError,
-    Unavailable,
-    VersionLeft,
-    VersionLost,
-)
-from gateway.core.leases import hold_all
-from gateway.core.lifecycle import LaneKey
+from gateway.core.errors import EngineFailed, ServingError
+from gateway.core.flight import Doubt, Flight, Means, Then
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.mirror import Mirror
 from gateway.core.ports import Events
-from gateway.core.router import Lane, Router
+from gateway.core.router import Router
 
-Doubt = Callable[[LaneKey, bool], None]
-"""Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""
-
-_MOST_ROUNDS = 8
-_FAULTS = (EngineFailed, EngineUnreachable, Unavailable, Overloaded, DeadlineExceeded, VersionLeft)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +34,11 @@ class Inference:
         self, router: Router, ledger: Ledger, events: Events, doubt: Doubt, patience: Patience, mirror: Mirror
     ) -> None:
         self._router = router
-        self._ledger = ledger
-        self._events = events
-        self._doubt = doubt
         self._patience = patience
         self._mirror = mirror
+        self._means = Means(router, ledger, events, doubt, self._offer_copy, self._let_wait)
         self._waiting = 0
+        self._waits: set[asyncio.Task[None]] = set()
 
     async def infer(self, request: InferRequest) -> InferAnswer:
         """Answer one request.
@@ -67,52 +46,53 @@ class Inference:
         Raises NotFound, VersionLeft, InvalidRequest, Overloaded, Unavailable, DeadlineExceeded, EngineFailed,
         EngineRejected.
         """
+        future: asyncio.Future[InferAnswer] = asyncio.get_running_loop().create_future()
+
+        def then(outcome: InferAnswer | ServingError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, InferAnswer):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        flight = self.begin(request, then)
+        try:
+            return await future
+        finally:
+            flight.cancel()
+
+    def begin(self, request: InferRequest, then: Then) -> Flight:
+        """The same for whoever does not wait. `then` may be called before this returns.
+
+        Raises NotFound, InvalidRequest: for what is not even accepted.
+        """
         if request.engine is not None:
             self._router.check_engine(request.engine)
         route = self._router.version(request.model, request.version)
         rows = route.signature.check_inputs(request.inputs)
         route.signature.check_requested(request.outputs)
+        flight = Flight(self._means, request, rows, then)
+        flight.start()
+        return flight
 
-        counts = self._ledger.of(request.model, request.version)
-        counts.accepted += 1
-        self._events.accepted(request.model, request.version)
-        started = perf_counter()
-        try:
-            answer = await self._answer(request, rows)
-        except BaseException as error:
-            if isinstance(error, ServingError):
-                error.version = request.version
-            counts.failed += 1
-            counts.faults += not isinstance(error, ServingError | asyncio.CancelledError) or isinstance(error, _FAULTS)
-            self._events.failed(request.model, request.version)
-            raise
-        counts.answered += 1
-        counts.add_latency(perf_counter() - started)
-        self._events.answered(request.model, request.version)
+    def _offer_copy(self, request: InferRequest, rows: int, answer: InferAnswer) -> None:
         model = self._router.table.models.get(request.model)
         if model is not None and (current := model.versions.get(request.version)) is not None:
             self._mirror.offer(model, current, request, rows, answer)
-        return answer
 
-    async def _answer(self, request: InferRequest, rows: int) -> InferAnswer:
-        if asyncio.get_running_loop().time() >= request.deadline:
-            raise DeadlineExceeded("the deadline had passed before the request was queued")
-        rounds = 0
-        while True:
-            rounds += 1
-            try:
-                route = self._router.version(request.model, request.version)
-            except NotFound as error:
-                raise VersionLeft(error.message) from error
-            lanes = tuple(self._router.lanes(request.model, route, request.engine))
-            with hold_all(lane.leases for lane in lanes):
-                try:
-                    return await self._try_lanes(lanes, request, rows)
-                except Unavailable:
-                    if request.engine is not None or rounds == _MOST_ROUNDS:
-                        raise
-                    if not await self._engine_returns(request):
-                        raise
+    def _let_wait(self, flight: Flight) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._wait_for_engine(flight))
+        self._waits.add(task)
+        task.add_done_callback(self._waits.discard)
+        return task
+
+    async def _wait_for_engine(self, flight: Flight) -> None:
+        try:
+            flight.go_on(await self._engine_returns(flight.request))
+        except Exception:
+            log.exception("a bug ended a request that waited for an engine")
+            flight.end(EngineFailed("internal error; see the gateway's log"))
 
     async def _engine_returns(self, request: InferRequest) -> bool:
         """Wait for an engine that can answer for the version asked for; False when it is not worth it, or no longer."""
@@ -130,44 +110,3 @@ class Inference:
             finally:
                 self._waiting -= 1
         return True
-
-    async def _try_lanes(self, lanes: tuple[Lane, ...], request: InferRequest, rows: int) -> InferAnswer:
-        who = f"engine {request.engine} cannot" if request.engine else "no engine can"
-        problem: ServingError = Unavailable(f"{who} answer for {request.model} version {request.version} now")
-        problem.engine = request.engine or ""
-        has_failed = False
-        for lane in lanes:
-            if lane.batcher.is_abandoned:
-                continue
-            try:
-                answer = await self._ask(lane, request, rows)
-                self._ledger.of(request.model, request.version).rescued += has_failed
-                return answer
-            except ServingError as error:
-                error.engine = lane.engine
-                if isinstance(error, EngineRejected | DeadlineExceeded):
-                    raise
-                problem = error
-                has_failed = not isinstance(error, Overloaded)
-                if isinstance(error, EngineUnreachable):
-                    key = LaneKey(lane.engine, request.model, request.version)
-                    self._doubt(key, not isinstance(error, VersionLost))
-        if isinstance(problem, EngineUnreachable):
-            unavailable = Unavailable(f"no engine could be reached: {problem.message}")
-            unavailable.engine = problem.engine
-            raise unavailable from problem
-        raise problem
-
-    async def _ask(self, lane: Lane, request: InferRequest, rows: int) -> InferAnswer:
-        served = await lane.batcher.submit(request.inputs, rows, request.deadline)
-        outputs = served.outputs
-        if request.outputs:
-            outputs = {name: outputs[name] for name in request.outputs}
-        return InferAnswer(
-            model=request.model,
-            version=request.version,
-            engine=lane.engine,
-            outputs=outputs,
-            queue_s=served.queue_s,
-            upstream_s=served.upstream_s,
-        )
