@@ -64,15 +64,16 @@ log = logging.getLogger(__name__)
 
 
 class GatewayApp:
-    """The ASGI application: FastAPI with the outer edge around all of it, and inference past it.
+    """The ASGI application: FastAPI with the outer edge around all of it.
 
-    `grpc` is the server that lives as long as the application does.
+    `express` answers inference past it, for a server that can; `grpc` lives as long as the application does.
     """
 
-    def __init__(self, fastapi: FastAPI, grpc: GrpcServer, express: InferenceRoutes) -> None:
+    def __init__(self, fastapi: FastAPI, express: Express, grpc: GrpcServer) -> None:
         self.fastapi = fastapi
+        self.express = express
         self.grpc = grpc
-        self._edge = OuterEdge(Express(fastapi, express))
+        self._edge = OuterEdge(fastapi)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._edge(scope, receive, send)
@@ -140,7 +141,7 @@ def make_app(
     port = GrpcPort(settings.host, settings.grpc_port, is_shared=join_timeout_s > 0)
     grpc = GrpcServer(port, settings.grpc_message_limit_bytes, services)
 
-    express = InferenceRoutes(exchange)
+    express = InferenceRoutes()
     # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
     app: FastAPI = FastAPIOffline(
         title="twinserve",
@@ -162,7 +163,7 @@ def make_app(
     _add_metrics_route(app, metrics)
     _add_examples(app, router)
     _add_error_handlers(app)
-    return GatewayApp(app, grpc, express)
+    return GatewayApp(app, Express(exchange, conversation, express), grpc)
 
 
 def _tolerance(settings: Settings) -> Tolerance:

@@ -7,12 +7,13 @@ anything looks on a wire.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError
+from gateway.core.flight import Flight
 from gateway.core.inference import Inference
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import Router, VersionRoute
@@ -116,7 +117,7 @@ class Conversation:
 
         `version` as the client wrote it. Bugs are logged, and told as what they are not.
         """
-        return _Counting(self._count_failure, protocol, model, version)
+        return _Counting(self.count_failure, protocol, model, version)
 
     def check_exists(self, call: Call) -> None:
         """Raises NotFound: for transports that can refuse before they have read a body."""
@@ -133,6 +134,46 @@ class Conversation:
             content = question.encode(answer)
         else:
             content = await question.encode_aside(answer)
+        return self._reply(call, answer, content, decoded, answered)
+
+    def start(self, call: Call, decode: Decode[T], then: Callable[[Reply[T] | ServingError], None]) -> Flight | None:
+        """Answer a call for somebody who does not wait: `then` is told, perhaps before this returns.
+
+        None: something would have to be waited for, and nothing has been done yet; `hold` does that. It is also what
+        is left to do when `then` is told NotFound for a call that names no version.
+
+        Raises what `decode` raises, NotFound, InvalidRequest.
+        """
+        route = self._router.version(call.model, call.version, call.route_key, call.engine)
+        question = decode(route)
+        if not isinstance(question, Question):
+            if isinstance(question, Coroutine):
+                question.close()
+            return None
+        engine = _choose_engine(call.engine, question.engine)
+        if engine != call.engine or question.encode_aside is not None or question.may_be_empty:
+            return None
+        asked = self._request(call, route, question, engine)
+        decoded = perf_counter()
+
+        def landed(outcome: InferAnswer | ServingError) -> None:
+            answered = perf_counter()
+            if isinstance(outcome, ServingError):
+                then(outcome)
+                return
+            try:
+                content = question.encode(outcome)
+            except ServingError as error:
+                then(error)
+            except Exception:
+                log.exception("a bug kept an answer from being written")
+                then(ServingError("internal error; see the gateway's log"))
+            else:
+                then(self._reply(call, outcome, content, decoded, answered))
+
+        return self._inference.begin(asked, landed)
+
+    def _reply(self, call: Call, answer: InferAnswer, content: T, decoded: float, answered: float) -> Reply[T]:
         finished = perf_counter()
         stages_s = {
             "decode": decoded - call.started,
@@ -161,14 +202,7 @@ class Conversation:
                 forced = engine
                 if self._router.version(call.model, call.version, call.route_key, forced) is not route:
                     continue  # the canary does not run on the engine that the body asks for
-            asked = InferRequest(
-                model=call.model,
-                version=route.version,  # the one whose signature the body was decoded with
-                inputs=question.inputs,
-                deadline=call.arrived + self._timeout_s(call, question.timeout_s),
-                engine=engine,
-                outputs=question.outputs,
-            )
+            asked = self._request(call, route, question, engine)
             decoded = perf_counter()
             if question.may_be_empty and (empty := _answer_without_rows(asked, route)) is not None:
                 return question, empty, decoded
@@ -178,6 +212,16 @@ class Conversation:
                 # It left while the body was decoded, or lost all its engines and was withdrawn.
                 if call.version is not None or attempts >= _MOST_ATTEMPTS:
                     raise
+
+    def _request(self, call: Call, route: VersionRoute, question: Question[T], engine: str | None) -> InferRequest:
+        return InferRequest(
+            model=call.model,
+            version=route.version,  # the one whose signature the body was decoded with
+            inputs=question.inputs,
+            deadline=call.arrived + self._timeout_s(call, question.timeout_s),
+            engine=engine,
+            outputs=question.outputs,
+        )
 
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:
         """The client's word in the body, else the transport's, else the default; never beyond the transport's."""
@@ -193,8 +237,11 @@ class Conversation:
         except TimeoutError as error:
             raise DeadlineExceeded(f"the request could not be decoded within {seconds:g} s") from error
 
-    def _count_failure(self, protocol: str, model: str, version: str | None, error: ServingError, began: float) -> None:
-        """Only names that exist become labels: a client must not be able to grow the metrics."""
+    def count_failure(self, protocol: str, model: str, version: str | None, error: ServingError, began: float) -> None:
+        """Count a failed call that no `counting` block sees; `began` on perf_counter's clock.
+
+        Only names that exist become labels: a client must not be able to grow the metrics.
+        """
         try:
             known = str(error.version or self._router.version(model, parse_version(model, version)).version)
         except NotFound:

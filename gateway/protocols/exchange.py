@@ -75,7 +75,7 @@ class Exchange:
 
     def __init__(self, conversation: Conversation, limits: ExchangeLimits) -> None:
         self._conversation = conversation
-        self._limits = limits
+        self.limits = limits
 
     async def run(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
         """Answer one inference request, with a response for every error of the core."""
@@ -105,7 +105,7 @@ class Exchange:
             return error_response(error, dialect.encode_error(error))
         content, headers = reply.content
         if len(content) >= COMPRESSED_FROM_BYTES:
-            content = await _compress(content, headers, request.headers.get("accept-encoding", ""))
+            content = await compress(content, headers, request.headers.get("accept-encoding", ""))
         if reply.engine:
             headers["X-Engine"] = reply.engine
         headers["X-Model-Version"] = str(reply.version)
@@ -119,19 +119,19 @@ class Exchange:
     async def read(self, request: Request) -> bytes:
         """The whole body, decompressed. Raises TooSlow, TooLarge, Cancelled, UnknownCoding, InvalidRequest."""
         if IS_WHOLE in request.scope:
-            body = await read_body(request, self._limits.body_bytes)
+            body = await read_body(request, self.limits.body_bytes)
         else:
             body = await self._wait_for_body(request)
         coding = request.headers.get("content-encoding")
         if coding is None or not is_coded(coding):
             return body
-        return await asyncio.to_thread(decode_content, body, coding, self._limits.body_bytes)
+        return await asyncio.to_thread(decode_content, body, coding, self.limits.body_bytes)
 
     async def _wait_for_body(self, request: Request) -> bytes:
-        seconds = self._limits.body_timeout_s
+        seconds = self.limits.body_timeout_s
         try:
             async with asyncio.timeout(seconds):
-                return await read_body(request, self._limits.body_bytes)
+                return await read_body(request, self.limits.body_bytes)
         except TimeoutError as error:
             raise TooSlow(f"expected the whole body within {seconds:g} s") from error
 
@@ -195,7 +195,8 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _compress(content: bytes, headers: dict[str, str], accepted: str) -> bytes:
+async def compress(content: bytes, headers: dict[str, str], accepted: str) -> bytes:
+    """The content of a large answer as the client accepts it; `headers` are told."""
     coding = choose_coding(accepted)
     headers["Vary"] = "Accept-Encoding"
     if coding is None:

@@ -1,6 +1,7 @@
 """A gateway over fake engines that really listens, for tests that speak raw bytes or real HTTP."""
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,10 +27,45 @@ INFER = b"POST /v2/models/adder/infer HTTP/1.1\r\nhost: x\r\n"
 class Listening:
     """A gateway over fake engines, on a socket of its own."""
 
-    def __init__(self, server: uvicorn.Server, port: int, grpc_target: str) -> None:
+    def __init__(
+        self,
+        server: uvicorn.Server,
+        port: int,
+        grpc_target: str,
+        engines: tuple[FakeEngine, ...],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.server = server
         self.port = port
         self.grpc_target = grpc_target
+        self._engines = engines
+        self._loop = loop
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """No engine answers while the block runs; it begins once they were asked nothing for a moment."""
+        for engine in self._engines:
+            self._loop.call_soon_threadsafe(engine.gate.clear)
+            self._loop.call_soon_threadsafe(engine.asked.clear)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let the engines answer."""
+        for engine in self._engines:
+            self._loop.call_soon_threadsafe(engine.gate.set)
+
+    def is_asked(self) -> bool:
+        """Whether an engine was asked since `held_up` began."""
+        return any(engine.asked.is_set() for engine in self._engines)
+
+    def metric(self, sample: str) -> float:
+        """A sample of its metrics, 0 when there is none."""
+        text = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text
+        found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -76,10 +112,13 @@ def listening_gateway(folder: Path, answer: Answer = answer) -> Iterator[Listeni
     )
     started: list[uvicorn.Server] = []
     apps: list[GatewayApp] = []
+    engines: list[FakeEngine] = []
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
-        engines = tuple(FakeEngine(name, answer) for name in ("torchserve", "tfserving"))
-        apps.append(make_app(settings, engines, stop=lambda: None))
+        loops.append(asyncio.get_running_loop())
+        engines.extend(FakeEngine(name, answer) for name in ("torchserve", "tfserving"))
+        apps.append(make_app(settings, tuple(engines), stop=lambda: None))
         server = make_server(apps[0], settings, on_drain=lambda: None)
         started.append(server)
         await server.serve()
@@ -87,6 +126,6 @@ def listening_gateway(folder: Path, answer: Answer = answer) -> Iterator[Listeni
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     wait_until(lambda: bool(started) and started[0].started, 30, "it listens")
-    yield Listening(started[0], settings.http_port, apps[0].grpc.port.target)
+    yield Listening(started[0], settings.http_port, apps[0].grpc.port.target, tuple(engines), loops[0])
     started[0].should_exit = True
     thread.join(30)

@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from gateway import http_server, outer_edge
+from gateway import guarded_connection, outer_edge
 from tests.platform_process import wait_until
 from tests.unit.gateway.listening import GOOD, INFER, Listening, read_all
 
@@ -115,7 +115,7 @@ def test_a_url_that_never_ends(listening: Listening) -> None:
 
 
 def test_heads_that_never_end_are_timed_out(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(guarded_connection, "HEAD_TIMEOUT_S", 0.2)
     assert listening.send().split()[1] == b"408"
     assert listening.send(b"GET /v2 HT").split()[1] == b"408"
     kept = b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -124,7 +124,7 @@ def test_heads_that_never_end_are_timed_out(listening: Listening, monkeypatch: p
 
 
 def test_idle_connections_by_the_hundred_leave_room(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 300)
+    monkeypatch.setattr(guarded_connection, "MOST_CONNECTIONS", 300)
     with ExitStack() as held:
         idle = [held.enter_context(listening.connect()) for _ in range(400)]
         wait_until(lambda: len(listening.server.server_state.connections) <= 301, 10, "the rest is refused")
