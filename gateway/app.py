@@ -21,12 +21,13 @@ from contracts.descriptors import Package, load_pool
 from contracts.tfserving import load_messages
 from gateway import admin
 from gateway.core.agreement import Tolerance
-from gateway.core.batch_plan import BatchLimits
+from gateway.core.batcher import BatchLimits
 from gateway.core.counts import Ledger
 from gateway.core.errors import InvalidRequest, ServingError
 from gateway.core.inference import Inference, Patience
 from gateway.core.keeper import Keeper, KeeperLimits
 from gateway.core.mirror import Mirror, MirrorLimits
+from gateway.core.pace import Bounds
 from gateway.core.ports import Engine
 from gateway.core.rollouts import Rollouts
 from gateway.core.router import Router
@@ -175,7 +176,15 @@ def _keeper_limits(settings: Settings) -> KeeperLimits:
     return KeeperLimits(
         probe_interval_s=settings.probe_interval_s,
         warmup=WarmupLimits(settings.batch_rows, tolerance=_tolerance(settings)),
-        batch=BatchLimits(settings.batch_in_flight, settings.batch_rows, settings.queue_rows),
+        batch=BatchLimits(_pace_bounds(settings), settings.queue_rows),
+    )
+
+
+def _pace_bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        most_in_flight=settings.batch_in_flight,
+        most_rows=settings.batch_rows,
+        latency_target_s=settings.latency_target_s,
     )
 
 

@@ -9,6 +9,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
 Labels = tuple[str | int, ...]
@@ -58,6 +60,12 @@ class LateObservations:
         """Count a value into its bucket, the first whose bound is not below it."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Count many values of any number."""
+        found = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
+        self._counts = [before + more for before, more in zip(self._counts, found.tolist(), strict=True)]
+        self._total += float(values.sum())
 
     def flush(self) -> None:
         """Move over what is due."""

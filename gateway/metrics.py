@@ -8,12 +8,13 @@ process tells of another is up to a probe interval old.
 import os
 from typing import Literal
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.core.ports import VersionState
-from gateway.core.usage import UsageBook
+from gateway.core.usage import Stages, UsageBook
 from gateway.metric_sums import BulkHistogram, LateCount, LateObservations
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -21,6 +22,7 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 # 0.25 ms to 10 s in steps of 1.4: a quantile read from the buckets is off by at most 20 %.
 LATENCY_BUCKETS_S = (*(round(0.00025 * 1.4**i, 7) for i in range(32)), 10.0)
+_MOST_FRESH = 512
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
@@ -143,15 +145,12 @@ class Metrics:
 
     # -- gateway.protocols.conversation.RequestEvents
 
-    def request_answered(
-        self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
-    ) -> None:
+    def request_answered(self, model: str, version: int, engine: str, protocol: str, stages_s: Stages) -> None:
         key = (model, version, engine, protocol)
         answers = self._answers.get(key)
         if answers is None:
-            answers = self._answers[key] = _Answers(self._seconds, self._stages, key)
+            answers = self._answers[key] = _Answers(self._requests, self._seconds, self._stages, key)
         answers.add(stages_s)
-        self._requests.add((*key, "ok"))
         self._usage.request_answered(model, version, stages_s)
 
     def request_failed(
@@ -163,21 +162,36 @@ class Metrics:
 
 
 class _Answers:
-    """How long the answers of one version by one engine took, in one protocol."""
+    """How many answers one version got from one engine in one protocol, and how long they took."""
 
-    def __init__(self, seconds: BulkHistogram, stages: BulkHistogram, key: tuple[str, int, str, str]) -> None:
+    def __init__(
+        self, requests: LateCount, seconds: BulkHistogram, stages: BulkHistogram, key: tuple[str, int, str, str]
+    ) -> None:
         _, version, engine, _ = key
+        self._requests = requests
+        self._key = key
         self._seconds = LateObservations(seconds, key, LATENCY_BUCKETS_S)
-        self._stages = {
-            stage: LateObservations(stages, (engine, version, stage), LATENCY_BUCKETS_S)
-            for stage in ("decode", "queue", "upstream", "encode", "total")
-        }
+        self._stages = [
+            LateObservations(stages, (engine, version, stage), LATENCY_BUCKETS_S) for stage in Stages._fields
+        ]
+        self._fresh: list[Stages] = []
 
-    def add(self, stages_s: dict[str, float]) -> None:
-        self._seconds.observe(stages_s["total"])
-        for stage, seconds in stages_s.items():
-            self._stages[stage].observe(seconds)
+    def add(self, stages_s: Stages) -> None:
+        self._fresh.append(stages_s)
+        if len(self._fresh) >= _MOST_FRESH:
+            self._add_up()
 
     def flush(self) -> None:
-        for observations in (self._seconds, *self._stages.values()):
+        self._add_up()
+        for observations in (self._seconds, *self._stages):
             observations.flush()
+
+    def _add_up(self) -> None:
+        if not self._fresh:
+            return
+        columns = np.array(self._fresh).T
+        self._requests.add((*self._key, "ok"), len(self._fresh))
+        for observations, column in zip(self._stages, columns, strict=True):
+            observations.observe_all(column)
+        self._seconds.observe_all(columns[-1])
+        self._fresh.clear()

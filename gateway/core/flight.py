@@ -10,7 +10,8 @@ protocol and no engine by name.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
+from typing import ParamSpec
 
 from gateway.core.batcher import Served, Ticket
 from gateway.core.counts import Ledger
@@ -29,11 +30,12 @@ from gateway.core.errors import (
 from gateway.core.lifecycle import LaneKey
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.ports import Events
-from gateway.core.router import Lane, Router
+from gateway.core.router import Lane, Router, VersionRoute
 
 Doubt = Callable[[LaneKey, bool], None]
 """Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""
 
+P = ParamSpec("P")
 Then = Callable[[InferAnswer | ServingError], None]
 """Called once, in the event loop, with what came of a request; it must not raise."""
 
@@ -78,20 +80,20 @@ class Flight:
         self._problem: ServingError | None = None
         self._rescues = False
 
-    def start(self) -> None:
-        """Accept it and ask the first lane."""
+    def start(self, route: VersionRoute) -> None:
+        """Accept it and ask the first lane of its version's route."""
         self._counts.accepted += 1
         self._means.events.accepted(self.request.model, self.request.version)
-        if asyncio.get_running_loop().time() >= self.request.deadline:
+        if monotonic() >= self.request.deadline:
             self.end(DeadlineExceeded("the deadline had passed before the request was queued"))
         else:
-            self._guard(self._begin_round)
+            self._guard(self._begin_round, route)
 
     def go_on(self, has_engine: bool) -> None:
         """After a wait: another round, or the problem that it waited with."""
         self._wait = None
         if has_engine:
-            self._guard(self._begin_round)
+            self._guard(self._look_again)
         elif self._problem is not None:
             self.end(self._problem)
 
@@ -120,24 +122,27 @@ class Flight:
         self._counts.faults += is_fault
         self._means.events.failed(self.request.model, self.request.version)
 
-    def _guard(self, step: Callable[[], None]) -> None:
+    def _guard(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """A bug must not leave an accepted request uncounted."""
         try:
-            step()
+            step(*args, **kwargs)
         except BaseException:
             if not self._is_over:
                 self._close(is_fault=True)
             raise
 
-    def _begin_round(self) -> None:
-        request, router = self.request, self._means.router
-        self._rounds += 1
+    def _look_again(self) -> None:
         try:
-            route = router.version(request.model, request.version)
-            lanes = tuple(router.lanes(request.model, route, request.engine))
+            route = self._means.router.version(self.request.model, self.request.version)
         except NotFound as error:
             self.end(VersionLeft(error.message))
             return
+        self._begin_round(route)
+
+    def _begin_round(self, route: VersionRoute) -> None:
+        self._rounds += 1
+        try:
+            lanes = self._means.router.lanes(self.request.model, route, self.request.engine)
         except ServingError as error:
             self.end(error)
             return

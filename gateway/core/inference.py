@@ -14,7 +14,7 @@ from gateway.core.flight import Doubt, Flight, Means, Then
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.mirror import Mirror
 from gateway.core.ports import Events
-from gateway.core.router import Router
+from gateway.core.router import Router, VersionRoute
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +62,21 @@ class Inference:
         finally:
             flight.cancel()
 
-    def begin(self, request: InferRequest, then: Then) -> Flight:
+    def begin(self, request: InferRequest, then: Then, route: VersionRoute | None = None) -> Flight:
         """The same for whoever does not wait. `then` may be called before this returns.
+
+        `route` is the version's, for whoever has just looked it up.
 
         Raises NotFound, InvalidRequest: for what is not even accepted.
         """
         if request.engine is not None:
             self._router.check_engine(request.engine)
-        route = self._router.version(request.model, request.version)
+        if route is None:
+            route = self._router.version(request.model, request.version)
         rows = route.signature.check_inputs(request.inputs)
         route.signature.check_requested(request.outputs)
         flight = Flight(self._means, request, rows, then)
-        flight.start()
+        flight.start(route)
         return flight
 
     def _offer_copy(self, request: InferRequest, rows: int, answer: InferAnswer) -> None:

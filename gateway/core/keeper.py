@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.core.batch_plan import BatchLimits
+from gateway.core.batcher import BatchLimits
 from gateway.core.counts import Ledger
 from gateway.core.errors import EngineError
 from gateway.core.lanes import Lanes

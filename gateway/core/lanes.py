@@ -7,8 +7,7 @@ engine is lost: then everybody in it is sent on to the other engine.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.core.batch_plan import BatchLimits
-from gateway.core.batcher import Batcher
+from gateway.core.batcher import Batcher, BatchLimits
 from gateway.core.errors import EngineUnreachable
 from gateway.core.leases import Leases
 from gateway.core.lifecycle import LaneKey

@@ -1,7 +1,7 @@
 """What travels between the rooms: frozen values only.
 
-A deadline is a point on the event loop's clock (seconds, `loop.time()`), fixed when the request came in and never
-restarted on the way.
+A deadline is a point on the event loop's clock (seconds, `loop.time()`, which is `time.monotonic()`), fixed when the
+request came in and never restarted on the way.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ at all. A lane is in the table only while its engine has its version ready. Must
 
 import asyncio
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.batcher import Batcher
@@ -136,25 +136,22 @@ class Router:
         if name not in self.table.engines:
             raise InvalidRequest(f"unknown engine {name!r}: expected one of {list(self.table.engines)}")
 
-    def lanes(self, model: str, route: VersionRoute, forced: str | None) -> Iterator[Lane]:
+    def lanes(self, model: str, route: VersionRoute, forced: str | None) -> tuple[Lane, ...]:
         """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others.
 
         Raises InvalidRequest for a forced engine that the version was not made for.
         """
         if forced is not None:
             if forced in route.lanes:
-                yield route.lanes[forced]
-            elif route.engines is not None and forced not in route.engines:
+                return (route.lanes[forced],)
+            if route.engines is not None and forced not in route.engines:
                 there = " and ".join(sorted(route.engines))
                 raise InvalidRequest(f"{model} version {route.version} is for {there} alone, not for {forced!r}")
-            return
+            return ()
         if not route.lanes:
-            return
+            return ()
         first = self._next_turn(model, route)
-        yield route.lanes[first]
-        for name, lane in route.lanes.items():
-            if name != first:
-                yield lane
+        return (route.lanes[first], *(lane for name, lane in route.lanes.items() if name != first))
 
     def _next_turn(self, model: str, route: VersionRoute) -> str:
         """Smooth weighted round robin over the engines that are there: exact shares, evenly spread."""

@@ -7,8 +7,22 @@ events that metrics are fed by. Must not know who reads them, nor how they are w
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
 
 _NS = 1_000_000_000
+_MOST_FRESH = 512
+
+
+class Stages(NamedTuple):
+    """Where the time of an answered request went, in seconds; `total` is from its head to its encoded answer."""
+
+    decode: float
+    queue: float
+    upstream: float
+    encode: float
+    total: float
 
 
 @dataclass(slots=True)
@@ -41,9 +55,13 @@ class UsageBook:
 
     def __init__(self) -> None:
         self._usages: dict[tuple[str, int], Usage] = {}
+        # Answers that are not added up yet: many at once take a tenth of the time that one by one would.
+        self._fresh: dict[tuple[str, int], list[Stages]] = {}
 
     @property
     def usages(self) -> Usages:
+        for model, version in self._fresh:
+            self._add_up(model, version)
         return self._usages
 
     def batch_done(self, model: str, version: int, rows: int) -> None:
@@ -52,16 +70,27 @@ class UsageBook:
         usage.rows += rows
         usage.executions += 1
 
-    def request_answered(self, model: str, version: int, stages_s: Mapping[str, float]) -> None:
-        """A request was answered; `stages_s` has decode, queue, upstream, encode and total."""
+    def request_answered(self, model: str, version: int, stages_s: Stages) -> None:
+        """A request was answered."""
+        fresh = self._fresh.get((model, version))
+        if fresh is None:
+            fresh = self._fresh[model, version] = []
+        fresh.append(stages_s)
+        self._of(model, version).last_answered_ms = time.time_ns() // 1_000_000
+        if len(fresh) >= _MOST_FRESH:
+            self._add_up(model, version)
+
+    def _add_up(self, model: str, version: int) -> None:
+        fresh = self._fresh[model, version]
         usage = self._of(model, version)
-        usage.answered += 1
-        usage.answered_ns += int(stages_s["total"] * _NS)
-        usage.decode_ns += int(stages_s["decode"] * _NS)
-        usage.queue_ns += int(stages_s["queue"] * _NS)
-        usage.upstream_ns += int(stages_s["upstream"] * _NS)
-        usage.encode_ns += int(stages_s["encode"] * _NS)
-        usage.last_answered_ms = time.time_ns() // 1_000_000
+        usage.answered += len(fresh)
+        sums = (np.array(fresh).reshape(-1, len(Stages._fields)).sum(axis=0) * _NS).astype(np.int64).tolist()
+        usage.decode_ns += sums[0]
+        usage.queue_ns += sums[1]
+        usage.upstream_ns += sums[2]
+        usage.encode_ns += sums[3]
+        usage.answered_ns += sums[4]
+        fresh.clear()
 
     def request_failed(self, model: str, version: int, seconds: float) -> None:
         """A request for a version that exists was refused or failed."""

@@ -9,7 +9,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from time import perf_counter
+from functools import partial
+from time import monotonic, perf_counter
 from typing import Generic, Protocol, TypeVar
 
 from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError
@@ -18,6 +19,7 @@ from gateway.core.inference import Inference
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import Router, VersionRoute
 from gateway.core.tensors import Tensor
+from gateway.core.usage import Stages
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +32,8 @@ T = TypeVar("T")
 class RequestEvents(Protocol):
     """Whoever counts requests. Neither method raises."""
 
-    def request_answered(
-        self, model: str, version: int, engine: str, protocol: str, stages_s: dict[str, float]
-    ) -> None:
-        """A request was answered; `stages_s` has decode, queue, upstream, encode and total."""
+    def request_answered(self, model: str, version: int, engine: str, protocol: str, stages_s: Stages) -> None:
+        """A request was answered."""
 
     def request_failed(
         self, model: str, version: str, engine: str, protocol: str, outcome: str, seconds: float
@@ -51,7 +51,7 @@ class ConversationLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request as its transport has it, before its body is understood; made inside the event loop, on arrival.
+    """A request as its transport has it, before its body is understood; made on arrival.
 
     `version` None is whichever answers now, and then `route_key` draws who is among a canary's share. `engine` and
     `timeout_s` are what the client said outside of the body.
@@ -64,7 +64,7 @@ class Call:
     engine: str | None = None
     timeout_s: float | None = None
     started: float = field(default_factory=perf_counter)
-    arrived: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    arrived: float = field(default_factory=monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,21 @@ Decode = Callable[[VersionRoute], Question[T] | Awaitable[Question[T]]]
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """An encoded answer, who gave it, and its stages (seconds): decode, queue, upstream, encode and total."""
+    """An encoded answer, who gave it, and its stages (seconds)."""
 
     content: T
     engine: str
     version: int
-    stages_s: dict[str, float]
+    stages_s: Stages
 
     @property
     def server_timing(self) -> str:
         """The stages as a Server-Timing header writes them (W3C Server Timing)."""
-        return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in self.stages_s.items())
+        decode_s, queue_s, upstream_s, encode_s, total_s = self.stages_s
+        return (
+            f"decode;dur={decode_s * 1e3:.3f}, queue;dur={queue_s * 1e3:.3f}, upstream;dur={upstream_s * 1e3:.3f}, "
+            f"encode;dur={encode_s * 1e3:.3f}, total;dur={total_s * 1e3:.3f}"
+        )
 
 
 class Conversation:
@@ -154,34 +158,36 @@ class Conversation:
         if engine != call.engine or question.encode_aside is not None or question.may_be_empty:
             return None
         asked = self._request(call, route, question, engine)
-        decoded = perf_counter()
+        landed = partial(self._land, call, question, perf_counter(), then)
+        return self._inference.begin(asked, landed, route)
 
-        def landed(outcome: InferAnswer | ServingError) -> None:
-            answered = perf_counter()
-            if isinstance(outcome, ServingError):
-                then(outcome)
-                return
-            try:
-                content = question.encode(outcome)
-            except ServingError as error:
-                then(error)
-            except Exception:
-                log.exception("a bug kept an answer from being written")
-                then(ServingError("internal error; see the gateway's log"))
-            else:
-                then(self._reply(call, outcome, content, decoded, answered))
-
-        return self._inference.begin(asked, landed)
+    def _land(
+        self,
+        call: Call,
+        question: Question[T],
+        decoded: float,
+        then: Callable[[Reply[T] | ServingError], None],
+        outcome: InferAnswer | ServingError,
+    ) -> None:
+        answered = perf_counter()
+        if isinstance(outcome, ServingError):
+            then(outcome)
+            return
+        try:
+            content = question.encode(outcome)
+        except ServingError as error:
+            then(error)
+        except Exception:
+            log.exception("a bug kept an answer from being written")
+            then(ServingError("internal error; see the gateway's log"))
+        else:
+            then(self._reply(call, outcome, content, decoded, answered))
 
     def _reply(self, call: Call, answer: InferAnswer, content: T, decoded: float, answered: float) -> Reply[T]:
         finished = perf_counter()
-        stages_s = {
-            "decode": decoded - call.started,
-            "queue": answer.queue_s,
-            "upstream": answer.upstream_s,
-            "encode": finished - answered,
-            "total": finished - call.started,
-        }
+        stages_s = Stages(
+            decoded - call.started, answer.queue_s, answer.upstream_s, finished - answered, finished - call.started
+        )
         self._events.request_answered(call.model, answer.version, answer.engine, call.protocol, stages_s)
         return Reply(content, answer.engine, answer.version, stages_s)
 

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -219,17 +220,6 @@ class Express:
         """Answer a request."""
         trip = Trip(self._conversation, head, tell)
 
-        def land(outcome: Reply[HttpContent] | ServingError) -> None:
-            if isinstance(outcome, Reply):
-                if len(outcome.content[0]) < COMPRESSED_FROM_BYTES:
-                    trip.finish(outcome)
-                else:
-                    self._go_aside(trip, self._compress(trip, outcome))
-            elif isinstance(outcome, NotFound) and head.version is None:
-                self._go_aside(trip, self._hold(trip, body))  # the version left; another one may answer
-            else:
-                trip.refuse(outcome)
-
         try:
             call = Call(
                 protocol=head.codec.protocol,
@@ -239,9 +229,8 @@ class Express:
                 engine=head.engine,
                 started=trip.began,
             )
-            trip.flight = self._conversation.start(
-                call, lambda route: head.codec.decode(body, head.request, route), land
-            )
+            decode = partial(head.codec.decode, body, head.request)
+            trip.flight = self._conversation.start(call, decode, partial(self._land, trip, body))
             if trip.flight is None:
                 self._go_aside(trip, self._hold(trip, body))
         except ServingError as error:
@@ -250,6 +239,17 @@ class Express:
             log.exception("a bug kept a request from being answered")
             trip.refuse(ServingError("internal error; see the gateway's log"))
         return trip
+
+    def _land(self, trip: Trip, body: bytes, outcome: Reply[HttpContent] | ServingError) -> None:
+        if isinstance(outcome, Reply):
+            if len(outcome.content[0]) < COMPRESSED_FROM_BYTES:
+                trip.finish(outcome)
+            else:
+                self._go_aside(trip, self._compress(trip, outcome))
+        elif isinstance(outcome, NotFound) and trip.head.version is None:
+            self._go_aside(trip, self._hold(trip, body))  # the version left; another one may answer
+        else:
+            trip.refuse(outcome)
 
     def _go_aside(self, trip: Trip, rest: Coroutine[Any, Any, None]) -> None:
         """Let a task do what has to be waited for."""

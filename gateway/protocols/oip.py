@@ -50,16 +50,23 @@ _REQUEST_DECODER = msgspec.json.Decoder(_Request)
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A decoded inference request, and what its answer must look like. `timeout_s` None: the default."""
+class Asked:
+    """What a request wants beside its tensors, and how its answer must look. `timeout_s` None: the default."""
 
-    inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     id: str | None
     engine: str | None
     timeout_s: float | None
     is_binary: bool
     binary_by_name: dict[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded inference request."""
+
+    inputs: dict[str, Tensor]
+    asked: Asked
 
 
 def decode_request(body: bytes, header_length: str | None, signature: Signature) -> Decoded:
@@ -82,8 +89,7 @@ def decode_request(body: bytes, header_length: str | None, signature: Signature)
         raise InvalidRequest(f"{len(tail)} bytes follow the tensors that the inputs announce")
     for output in request.outputs:
         _refuse_unsupported("output", output.name, output.parameters)
-    return Decoded(
-        inputs=inputs,
+    asked = Asked(
         outputs=tuple(output.name for output in request.outputs),
         id=request.id,
         engine=_parameter(request.parameters, "engine", str, None),
@@ -95,9 +101,10 @@ def decode_request(body: bytes, header_length: str | None, signature: Signature)
             if "binary_data" in output.parameters
         },
     )
+    return Decoded(inputs, asked)
 
 
-def encode_answer(answer: InferAnswer, asked: Decoded) -> tuple[bytes, dict[str, str]]:
+def encode_answer(answer: InferAnswer, asked: Asked) -> tuple[bytes, dict[str, str]]:
     """Encode an answer as the request wanted it; returns the body and its headers."""
     outputs: list[dict[str, Any]] = []
     chunks: list[bytes] = []
@@ -152,7 +159,7 @@ def _decode_raw_string(body: bytes, spec: TensorSpec) -> Tensor:
 
 
 def _decoded_alone(spec: TensorSpec, tensor: Tensor) -> Decoded:
-    return Decoded({spec.name: tensor}, (), None, None, None, is_binary=True, binary_by_name={})
+    return Decoded({spec.name: tensor}, Asked((), None, None, None, is_binary=True, binary_by_name={}))
 
 
 def _refuse_unsupported(what: str, tensor: str, parameters: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Open Inference Protocol V2 over HTTP: the routes under /v2."""
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,8 +15,9 @@ from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Question
 from gateway.protocols.exchange import Exchange, HttpContent
 from gateway.protocols.express import InferenceRoutes
+from gateway.protocols.known_documents import KnownDocuments
 from gateway.protocols.large_bodies import LARGE_STRINGS_BYTES, LargeBodies
-from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer, encode_error
+from gateway.protocols.oip import HEADER_LENGTH, encode_answer, encode_error
 
 
 class OipCodec:
@@ -25,6 +27,7 @@ class OipCodec:
 
     def __init__(self, large: LargeBodies) -> None:
         self._large = large
+        self._known = KnownDocuments()
 
     def decode(
         self, body: bytes, request: Request, route: VersionRoute
@@ -36,13 +39,14 @@ class OipCodec:
         return self._question(body, header_length, route.signature)
 
     def _question(self, body: bytes, header_length: str | None, signature: Signature) -> Question[HttpContent]:
-        decoded: Decoded = decode_request(body, header_length, signature)
+        decoded = self._known.decode(body, header_length, signature)
+        asked = decoded.asked
         return Question(
             inputs=decoded.inputs,
-            encode=lambda answer: encode_answer(answer, decoded),
-            outputs=decoded.outputs,
-            engine=decoded.engine,
-            timeout_s=decoded.timeout_s,
+            encode=partial(encode_answer, asked=asked),
+            outputs=asked.outputs,
+            engine=asked.engine,
+            timeout_s=asked.timeout_s,
         )
 
     def encode_error(self, error: ServingError) -> bytes:

@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     ),
     "gateway.engines": (
         {"gateway.core", "contracts"},
-        {"numpy", "msgspec", "grpc", "aiohttp"},
+        {"numpy", "msgspec", "grpc", "aiohttp", "httptools"},
     ),
     "gateway.repository": ({"gateway.core", "contracts"}, {"msgspec"}),
     "gateway.peers": ({"gateway.core", "contracts"}, {"msgspec"}),
@@ -48,8 +48,8 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "gateway.grpc_server": ({"gateway.grpc_port"}, {"grpc"}),
     "gateway.saved_models": ({"gateway.core", "gateway.protocols.tfserving_rules", "contracts"}, {"google"}),
     "gateway.platform_state": ({"gateway.core", "gateway.engine_memory"}, {"msgspec"}),
-    "gateway.metrics": ({"gateway.core", "gateway.metric_sums"}, {"prometheus_client"}),
-    "gateway.metric_sums": (set(), {"prometheus_client"}),
+    "gateway.metrics": ({"gateway.core", "gateway.metric_sums"}, {"numpy", "prometheus_client"}),
+    "gateway.metric_sums": (set(), {"numpy", "prometheus_client"}),
     "gateway.admin": (
         {"gateway.core", "gateway.platform_state", "gateway.protocols"},
         {"fastapi", "starlette", "msgspec"},

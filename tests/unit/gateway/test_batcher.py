@@ -6,16 +6,17 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from gateway.core.batch_plan import BatchLimits
-from gateway.core.batcher import Batcher, Served
+from gateway.core.batcher import Batcher, BatchLimits, Served
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, Overloaded, TooLarge
 from gateway.core.messages import EngineBatch
+from gateway.core.pace import Bounds
 from gateway.core.tensors import Signature, Tensor, TensorSpec
 from gateway.engines.fake import FakeEngine
+from tests.platform_process import wait_until_async
 from tests.unit.gateway.adder import ADDER, LedgerEvents, add, numbers
 
-LIMITS = BatchLimits(in_flight=1, batch_rows=8, queue_rows=10)
-ROOMY = BatchLimits(in_flight=1, batch_rows=8, queue_rows=64)
+LIMITS = BatchLimits(Bounds(most_in_flight=1, most_rows=8), queue_rows=10)
+ROOMY = BatchLimits(Bounds(most_in_flight=1, most_rows=8), queue_rows=64)
 
 
 def make(engine: FakeEngine, events: LedgerEvents, limits: BatchLimits = LIMITS) -> Batcher:
@@ -32,12 +33,21 @@ async def asked(engine: FakeEngine) -> None:
     await asyncio.wait_for(engine.asked.wait(), 5)
 
 
+async def until_queued(batcher: Batcher, rows: int) -> None:
+    async def holds() -> bool:
+        return batcher.queued_rows == rows
+
+    await wait_until_async(holds, 5, f"{rows} rows wait")
+
+
 async def test_gathers_while_a_batch_is_out_and_gives_everyone_their_own_rows(events: LedgerEvents) -> None:
     engine = FakeEngine("torchserve", add)
     batcher = make(engine, events)
     engine.gate.clear()
-    tasks = [submit(batcher, value, rows) for value, rows in ((1, 1), (2, 2), (3, 3))]
+    first = submit(batcher, 1)
     await asked(engine)
+    tasks = [first, *(submit(batcher, value, value) for value in (2, 3))]
+    await until_queued(batcher, 5)
     engine.gate.set()
     served = await asyncio.gather(*tasks)
     assert [s.outputs["sum"].tolist() for s in served] == [[[v * 2] * 2] * v for v in (1.0, 2, 3) for v in (int(v),)]
@@ -46,12 +56,51 @@ async def test_gathers_while_a_batch_is_out_and_gives_everyone_their_own_rows(ev
     events.assert_balanced()
 
 
+async def test_what_comes_in_one_turn_of_the_event_loop_goes_together(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events)
+    await asyncio.gather(*(submit(batcher, value) for value in (1, 2, 3)))
+    assert rows_of(engine) == [3]
+
+
+async def test_only_a_full_batch_goes_beside_another(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events, BatchLimits(Bounds(at_once=1, most_in_flight=2, most_rows=4)))
+    engine.gate.clear()
+    tasks = [submit(batcher, 1)]
+    await asked(engine)
+    tasks += [submit(batcher, 1) for _ in range(3)]
+    await until_queued(batcher, 3)
+    assert rows_of(engine) == [1]
+    tasks += [submit(batcher, 1) for _ in range(4)]
+    await until_queued(batcher, 3)
+    engine.gate.set()
+    await asyncio.gather(*tasks)
+    assert rows_of(engine) == [1, 4, 3]
+
+
+async def test_a_small_request_waits_for_one_part_of_a_large_one_only(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    batcher = make(engine, events, ROOMY)
+    engine.gate.clear()
+    large = submit(batcher, 1, 40)
+    await asked(engine)
+    small = submit(batcher, 2)
+    await until_queued(batcher, 33)
+    engine.gate.set()
+    await small
+    assert len(engine.batches) <= 3
+    assert (await large).outputs["sum"].tolist() == [[2, 2]] * 40
+
+
 async def test_a_full_queue_refuses_early(events: LedgerEvents) -> None:
     engine = FakeEngine("torchserve", add)
     batcher = make(engine, events)
     engine.gate.clear()
-    tasks = [submit(batcher, 1, rows) for rows in (1, 6, 4)]
+    first = submit(batcher, 1)
     await asked(engine)
+    tasks = [first, *(submit(batcher, 1, rows) for rows in (6, 4))]
+    await until_queued(batcher, 10)
     with pytest.raises(Overloaded, match="10 of 10 rows wait"):
         await submit(batcher, 1, 1)
     engine.gate.set()
@@ -63,7 +112,9 @@ async def test_an_expired_request_leaves_the_queue_and_its_mates_are_answered(ev
     engine = FakeEngine("torchserve", add)
     batcher = make(engine, events)
     engine.gate.clear()
-    first, late, patient = submit(batcher, 1), submit(batcher, 2, timeout_s=0.01), submit(batcher, 3)
+    first = submit(batcher, 1)
+    await asked(engine)
+    late, patient = submit(batcher, 2, timeout_s=0.01), submit(batcher, 3)
     with pytest.raises(DeadlineExceeded):
         await late
     assert events.counts["queue"] == 1, "its place in the queue is free again"

@@ -76,7 +76,7 @@ async def test_a_reply_says_where_the_time_went() -> None:
     recorder = Recorder()
     reply = await make(recorder).hold(call(), decoder())
     assert (reply.content, reply.engine, reply.version) == ("answered by torchserve", "torchserve", 2)
-    assert (reply.stages_s["queue"], reply.stages_s["upstream"]) == (0.25, 0.5)
+    assert (reply.stages_s.queue, reply.stages_s.upstream) == (0.25, 0.5)
     assert reply.server_timing.split(";")[0] == "decode"
     assert recorder.answered == [("adder", 2, "torchserve", "test", reply.stages_s)]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from gateway.core.batch_plan import BatchLimits
+from gateway.core.batcher import BatchLimits
 from gateway.core.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -21,6 +21,7 @@ from gateway.core.errors import (
 )
 from gateway.core.keeper import KeeperLimits
 from gateway.core.messages import EngineBatch
+from gateway.core.pace import Bounds
 from gateway.core.tensors import Tensor
 from gateway.engines.fake import FakeEngine
 from tests.unit.gateway.adder import LedgerEvents, add, ask, published
@@ -223,7 +224,7 @@ async def test_a_version_that_leaves_while_a_request_waits_for_an_engine(
 async def test_an_overloaded_engine_leaves_unforced_requests_to_the_other(
     engines: Engines, events: LedgerEvents
 ) -> None:
-    tight = BatchLimits(in_flight=1, batch_rows=1, queue_rows=1)
+    tight = BatchLimits(Bounds(most_in_flight=1, most_rows=1), queue_rows=1)
     gateway = Gateway(engines, events, KeeperLimits(batch=tight))
     await gateway.look()
     busy = engines[0]

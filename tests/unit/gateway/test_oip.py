@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from gateway.core.errors import LONGEST_MESSAGE, InvalidRequest
 from gateway.core.messages import InferAnswer
 from gateway.core.tensors import DTYPES, Signature, Tensor, TensorSpec
-from gateway.protocols.oip import HEADER_LENGTH, Decoded, decode_request, encode_answer
+from gateway.protocols.oip import HEADER_LENGTH, Asked, Decoded, decode_request, encode_answer
 
 
 def body(**tensor: Any) -> bytes:
@@ -54,6 +54,10 @@ def test_json_data_flat_or_nested(data: list[Any]) -> None:
     assert decoded.inputs["x"].tolist() == [[1, 2.5], [-3, 4000]]
 
 
+def decode_asked(sent: bytes, header_length: str | None = None) -> Asked:
+    return decode(sent, header_length).asked
+
+
 @given(
     st.sampled_from(sorted(DTYPES.keys() - {"BF16", "BYTES"})).flatmap(
         lambda name: st.tuples(
@@ -78,7 +82,7 @@ def test_any_tensor_survives_both_ways(typed: tuple[str, Tensor]) -> None:
     np.testing.assert_array_equal(decoded.inputs["x"], tensor)
 
     answer = InferAnswer("m", 3, "torchserve", {"y": tensor}, 0, 0)
-    content, headers = encode_answer(answer, decoded)
+    content, headers = encode_answer(answer, decoded.asked)
     header_bytes = int(headers[HEADER_LENGTH])
     output = json.loads(content[:header_bytes])["outputs"][0]
     assert output["parameters"]["binary_data_size"] == tensor.nbytes
@@ -87,7 +91,7 @@ def test_any_tensor_survives_both_ways(typed: tuple[str, Tensor]) -> None:
 
 
 def test_json_answer_names_what_was_asked() -> None:
-    asked = decode(b'{"id": "a1", "inputs": [{"name":"x","datatype":"INT8","shape":[1],"data":[1]}]}', None)
+    asked = decode_asked(b'{"id": "a1", "inputs": [{"name":"x","datatype":"INT8","shape":[1],"data":[1]}]}', None)
     tensor = np.array([[0.1, 2]], np.float32)
     content, headers = encode_answer(InferAnswer("m", 3, "torchserve", {"y": tensor}, 0, 0), asked)
     assert headers == {"Content-Type": "application/json"}
@@ -100,7 +104,7 @@ def test_json_answer_names_what_was_asked() -> None:
 
 
 def test_one_output_may_be_binary_and_another_not() -> None:
-    asked = decode(
+    asked = decode_asked(
         b'{"inputs": [], "outputs": [{"name": "a", "parameters": {"binary_data": true}}, {"name": "b"}]}', None
     )
     assert asked.outputs == ("a", "b")
@@ -113,7 +117,7 @@ def test_one_output_may_be_binary_and_another_not() -> None:
 
 
 def test_parameters_name_engine_and_deadline() -> None:
-    decoded = decode(b'{"inputs": [], "parameters": {"engine": "tfserving", "timeout": 2500000}}', None)
+    decoded = decode_asked(b'{"inputs": [], "parameters": {"engine": "tfserving", "timeout": 2500000}}', None)
     assert (decoded.engine, decoded.timeout_s) == ("tfserving", 2.5)
 
 
@@ -232,14 +236,14 @@ def test_data_that_cannot_fit_the_signature_is_not_even_read() -> None:
 def test_json_cannot_carry_what_is_not_finite_but_bytes_can(value: float) -> None:
     answer = InferAnswer("m", 3, "torchserve", {"y": np.array([value], np.float32)}, 0, 0)
     with pytest.raises(InvalidRequest, match="ask for binary data"):
-        encode_answer(answer, decode(b'{"inputs": []}'))
-    content, _ = encode_answer(answer, decode(b'{"inputs": [], "parameters": {"binary_data_output": true}}'))
+        encode_answer(answer, decode_asked(b'{"inputs": []}'))
+    content, _ = encode_answer(answer, decode_asked(b'{"inputs": [], "parameters": {"binary_data_output": true}}'))
     assert content.endswith(np.float32(value).tobytes())
 
 
 def test_a_string_may_hold_what_elsewhere_is_a_key() -> None:
     sent = body(data=[1, 2, 3, 4])[:-1] + b', "id": "inputs", "parameters": {"data": "shape", "name": "id"}}'
-    assert decode(sent).id == "inputs"
+    assert decode_asked(sent).id == "inputs"
 
 
 TWO = Signature((TensorSpec("x", "FP32", (-1, 2)), TensorSpec("y", "FP32", (-1, 2))), ())
@@ -249,7 +253,7 @@ def test_a_body_of_tensor_data_alone_is_the_only_input() -> None:
     rows = np.arange(6, dtype=np.float32).reshape(3, 2)
     decoded = decode_request(rows.tobytes(), "0", Signature((TensorSpec("x", "FP32", (-1, 2)),), ()))
     np.testing.assert_array_equal(decoded.inputs["x"], rows)
-    assert decoded.is_binary
+    assert decoded.asked.is_binary
     fixed = decode_request(rows.tobytes(), "0", Signature((TensorSpec("x", "FP32", (3, 2)),), ()))
     np.testing.assert_array_equal(fixed.inputs["x"], rows)
 

@@ -2,11 +2,11 @@
 
 from gateway.core.router import ModelRoute, VersionRoute
 from gateway.core.tensors import Signature, TensorSpec
-from gateway.core.usage import Usage, UsageBook, together
+from gateway.core.usage import Stages, Usage, UsageBook, together
 from gateway.protocols.model_documents import describe_config, describe_model, describe_statistics, list_statistics
 from tests.unit.gateway.adder import ADDER
 
-STAGES = {"decode": 0.001, "queue": 0.002, "upstream": 0.003, "encode": 0.004, "total": 0.011}
+STAGES = Stages(decode=0.001, queue=0.002, upstream=0.003, encode=0.004, total=0.011)
 KEY = ("adder", 2)
 
 
