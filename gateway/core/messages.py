@@ -6,12 +6,12 @@ request came in and never restarted on the way.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.core.tensors import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A decoded request. `engine` None lets routing decide, `outputs` () is all.
 
     `version` is always one number: whoever decodes chooses it first (`Router.version`: the one named, the live one or
@@ -26,8 +26,7 @@ class InferRequest:
     outputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InferAnswer:
+class InferAnswer(NamedTuple):
     """The outputs of one request, who gave them, and where its time went (seconds)."""
 
     model: str

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError
 from gateway.core.flight import Flight
@@ -67,8 +67,7 @@ class Call:
     arrived: float = field(default_factory=monotonic)
 
 
-@dataclass(frozen=True, slots=True)
-class Question(Generic[T]):
+class Question(NamedTuple, Generic[T]):
     """What a dialect made of a body: the tensors, and how the client wants them answered.
 
     `encode_aside` is for answers that take long to write; where there is one, `encode` is not asked.
@@ -88,8 +87,7 @@ Decode = Callable[[VersionRoute], Question[T] | Awaitable[Question[T]]]
 """Reads a body by the signature of the version it is given. Awaited, and bounded in time, only where it has to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[T]):
+class Reply(NamedTuple, Generic[T]):
     """An encoded answer, who gave it, and its stages (seconds)."""
 
     content: T

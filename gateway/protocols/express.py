@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -278,4 +278,4 @@ class Express:
     async def _compress(self, trip: Trip, reply: Reply[HttpContent]) -> None:
         content, headers = reply.content
         content = await compress(content, headers, trip.head.accepted_codings)
-        trip.finish(replace(reply, content=(content, headers)))
+        trip.finish(reply._replace(content=(content, headers)))

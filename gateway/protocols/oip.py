@@ -6,7 +6,7 @@ JSON at all, header length 0).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -61,8 +61,7 @@ class Asked:
     binary_by_name: dict[str, bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A decoded inference request."""
 
     inputs: dict[str, Tensor]

@@ -93,7 +93,7 @@ class TensorFlowRest:
 
             async def decode(version: VersionRoute) -> Question[HttpContent]:
                 question = await self._aside(len(body), lambda: decode_predict(document, name, version.signature))
-                return replace(question, encode_aside=lambda answer: self._write(question, answer))
+                return question._replace(encode_aside=lambda answer: self._write(question, answer))
 
             with rules.in_their_words(spec.model, call.version):
                 return await self._exchange.hold(call, decode)

@@ -7,10 +7,9 @@ error has its `x-request-id`. Must not know what any service means.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,9 +23,11 @@ log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
+Pairs = tuple[tuple[str, str], ...]
+"""Metadata as grpc takes it."""
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+
+class Caller(NamedTuple):
     """What a client said beside its message; `timeout_s` is what is left of its deadline, None without one.
 
     `started` is on the clock of perf_counter, `arrived` on the event loop's.
@@ -41,12 +42,11 @@ class Caller:
     arrived: float
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """A serialized answer, and the metadata that goes with it."""
 
     message: bytes
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Pairs = ()
 
 
 Answer = Callable[[bytes, Caller], Awaitable[Told]]
@@ -55,7 +55,7 @@ Answer = Callable[[bytes, Caller], Awaitable[Told]]
 def caller_of(context: Context) -> Caller:
     """Read the call's metadata and deadline; of a key that is there twice the last counts."""
     started = perf_counter()
-    said = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    said: dict[str, Any] = dict(context.invocation_metadata() or ())  # only keys that end in -bin are not of text
     request_id = request_id_from(said.get("x-request-id", ""))
     return Caller(
         request_id=request_id,
@@ -77,9 +77,8 @@ def unary(answer: Answer) -> Any:
             answered = await answer(message, caller)
         except Exception as error:  # noqa: BLE001 - the edge of the room: every client gets an answer
             await refuse(context, caller, error)
-        metadata = (("x-request-id", caller.request_id), *answered.metadata.items())
-        await context.send_initial_metadata(metadata)
-        context.set_trailing_metadata(metadata)
+        # With the answer and not before it: sent first it is a message of its own, which costs grpc.aio 0.1 ms.
+        context.set_trailing_metadata((("x-request-id", caller.request_id), *answered.metadata))
         return answered.message
 
     return grpc.unary_unary_rpc_method_handler(handle)

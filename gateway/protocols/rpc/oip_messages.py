@@ -5,14 +5,13 @@ InferTensorContents.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from contracts.byte_strings import array_of
 from gateway.core.errors import InvalidRequest
 from gateway.core.messages import InferAnswer
-from gateway.core.tensors import BYTES, DATATYPES, DTYPES, Signature, Tensor, count_elements
-from gateway.protocols.raw_tensor import check_announced, check_raw_size, decode_raw, encode_raw
+from gateway.core.tensors import BYTES, DATATYPES, DTYPES, Signature, Tensor, TensorSpec, count_elements
+from gateway.protocols.raw_tensor import MAX_RANK, check_announced, check_raw_size, decode_raw, encode_raw
 from gateway.protocols.rpc.packed import read_packed, write_packed
 
 FIELDS: Mapping[str, str] = {
@@ -35,8 +34,7 @@ _LONGEST_TIMEOUT_US = 2**63
 _UNSUPPORTED = ("shared_memory_region", "classification")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A decoded inference request, and whether its answer is to be raw. `timeout_s` None: the client did not say."""
 
     inputs: dict[str, Tensor]
@@ -51,25 +49,28 @@ def decode_request(request: Any, signature: Signature) -> Asked:
 
     Raises InvalidRequest naming what was expected and what came.
     """
+    items: Sequence[Any] = request.inputs
     raw: Sequence[bytes] = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
+    if raw and len(raw) != len(items):
         raise InvalidRequest(
-            f"expected raw_input_contents for each of {len(request.inputs)} inputs, or for none, got {len(raw)}"
+            f"expected raw_input_contents for each of {len(items)} inputs, or for none, got {len(raw)}"
         )
     inputs: dict[str, Tensor] = {}
-    for index, item in enumerate(request.inputs):
-        if item.name in inputs:
-            raise InvalidRequest(f"input {item.name!r} was sent twice")
-        check_announced(item.name, item.datatype, item.shape, signature.input(item.name))
-        _refuse_unsupported(f"input {item.name!r}", item.parameters)
-        inputs[item.name] = _decode_raw(item, raw[index]) if raw else _decode_typed(item)
+    for index, item in enumerate(items):
+        name: str = item.name
+        if name in inputs:
+            raise InvalidRequest(f"input {name!r} was sent twice")
+        inputs[name] = _decode_input(item, signature.input(name), raw[index] if raw else None)
+    outputs = []
     for output in request.outputs:
-        _refuse_unsupported(f"output {output.name!r}", output.parameters)
+        outputs.append(output.name)
+        _refuse_unsupported("output", output.name, output.parameters)
+    parameters = request.parameters
     return Asked(
         inputs=inputs,
-        outputs=tuple(output.name for output in request.outputs),
-        engine=_parameter(request.parameters, "engine", ("string_param",)),
-        timeout_s=_timeout_s(request.parameters),
+        outputs=tuple(outputs),
+        engine=_parameter(parameters, "engine", ("string_param",)),
+        timeout_s=_timeout_s(parameters),
         is_raw=bool(raw),
     )
 
@@ -90,40 +91,47 @@ def fill_response(response: Any, answer: InferAnswer, request_id: str, is_raw: b
             write_packed(item.contents, FIELDS[datatype], tensor)
 
 
-def _decode_raw(item: Any, data: bytes) -> Tensor:
+def _decode_input(item: Any, spec: TensorSpec, data: bytes | None) -> Tensor:
+    """The tensor that `spec` describes, of `data` or, where that is None, of typed contents.
+
+    What is needed twice of a message is kept: it makes its values anew for each look.
+    """
+    name, datatype = spec.name, item.datatype
+    shape: tuple[int, ...] = tuple(item.shape[: MAX_RANK + 1])  # a client may send millions of sizes
+    check_announced(name, datatype, shape, spec)
+    _refuse_unsupported("input", name, item.parameters)
+    if data is None:
+        return _decode_typed(name, datatype, shape, item.contents)
     if item.HasField("contents"):
-        raise InvalidRequest(f"input {item.name!r} has contents beside raw_input_contents: expected one of them")
-    check_raw_size(item.name, item.datatype, item.shape, len(data))
-    return decode_raw(item.name, data, item.datatype, item.shape)
+        raise InvalidRequest(f"input {name!r} has contents beside raw_input_contents: expected one of them")
+    check_raw_size(name, datatype, shape, len(data))
+    return decode_raw(name, data, datatype, shape)
 
 
-def _decode_typed(item: Any) -> Tensor:
-    field = FIELDS.get(item.datatype)
+def _decode_typed(name: str, datatype: str, shape: tuple[int, ...], contents: Any) -> Tensor:
+    field = FIELDS.get(datatype)
     if field is None:
-        raise InvalidRequest(f"input {item.name!r}: expected {item.datatype} in raw_input_contents")
-    filled = [known.name for known, _ in item.contents.ListFields()]
-    count = count_elements(tuple(item.shape))
+        raise InvalidRequest(f"input {name!r}: expected {datatype} in raw_input_contents")
+    filled = [known.name for known, _ in contents.ListFields()]
     if filled not in ([field], []):
-        raise InvalidRequest(f"input {item.name!r}: expected {item.datatype} in {field}, got {', '.join(filled)}")
-    if len(getattr(item.contents, field)) != count:
-        raise InvalidRequest(
-            f"input {item.name!r}: expected {count} elements for shape {list(item.shape)}, "
-            f"got {len(getattr(item.contents, field))}"
-        )
-    dtype = DTYPES[item.datatype]
+        raise InvalidRequest(f"input {name!r}: expected {datatype} in {field}, got {', '.join(filled)}")
+    values = getattr(contents, field)
+    if len(values) != (count := count_elements(shape)):
+        raise InvalidRequest(f"input {name!r}: expected {count} elements for shape {list(shape)}, got {len(values)}")
+    dtype = DTYPES[datatype]
     if dtype == BYTES:
-        return array_of(item.contents.bytes_contents, item.shape)
+        return array_of(values, shape)
     try:
-        return read_packed(item.contents, field, dtype).reshape(tuple(item.shape))
+        return read_packed(contents, field, dtype).reshape(shape)
     except OverflowError as error:
-        raise InvalidRequest(f"input {item.name!r}: a number is out of range for {item.datatype}") from error
+        raise InvalidRequest(f"input {name!r}: a number is out of range for {datatype}") from error
 
 
-def _refuse_unsupported(where: str, parameters: Mapping[str, Any]) -> None:
+def _refuse_unsupported(what: str, name: str, parameters: Mapping[str, Any]) -> None:
     """What would change the meaning of an answer is refused, not passed over."""
-    for name in _UNSUPPORTED:
-        if name in parameters:
-            raise InvalidRequest(f"{where}: parameter {name!r} is not supported here")
+    for parameter in _UNSUPPORTED:
+        if parameter in parameters:
+            raise InvalidRequest(f"{what} {name!r}: parameter {parameter!r} is not supported here")
 
 
 def _timeout_s(parameters: Mapping[str, Any]) -> float | None:

@@ -64,11 +64,11 @@ class InferenceService:
     async def _infer(self, message: bytes, caller: Caller) -> Told:
         response = self._messages.ModelInferResponse()
         reply = await self._answer(self._parse_infer(message), caller, response, response)
-        metadata = {
-            "x-engine": reply.engine,
-            "x-model-version": str(reply.version),
-            "server-timing": reply.server_timing,
-        }
+        metadata = (
+            ("x-engine", reply.engine),
+            ("x-model-version", str(reply.version)),
+            ("server-timing", reply.server_timing),
+        )
         return Told(reply.content, metadata)
 
     async def _infer_in_stream(self, message: bytes, caller: Caller) -> bytes:
@@ -88,36 +88,20 @@ class InferenceService:
 
     async def _answer(self, request: Any, caller: Caller, response: Any, whole: Any) -> Reply[bytes]:
         """Fill `response` and serialize `whole`, which is it or holds it."""
-
-        def decode(route: VersionRoute) -> Question[bytes] | Awaitable[Question[bytes]]:
-            if route.signature.takes_bytes and sum(map(len, request.raw_input_contents)) >= LARGE_STRINGS_BYTES:
-                return self._large.take(lambda: read(route))
-            return read(route)
-
-        def read(route: VersionRoute) -> Question[bytes]:
-            asked = decode_request(request, route.signature)
-
-            def encode(answer: InferAnswer) -> bytes:
-                fill_response(response, answer, request.id, asked.is_raw)
-                if whole is not response:
-                    response.parameters["engine"].string_param = answer.engine
-                return bytes(whole.SerializeToString())
-
-            return Question(asked.inputs, encode, asked.outputs, asked.engine, asked.timeout_s)
-
-        version = request.model_version or None
-        with self._conversation.counting(PROTOCOL, request.model_name, version):
+        model: str = request.model_name
+        version: str | None = request.model_version or None
+        with self._conversation.counting(PROTOCOL, model, version):
             call = Call(
                 protocol=PROTOCOL,
-                model=request.model_name,
-                version=parse_version(request.model_name, version),
+                model=model,
+                version=parse_version(model, version),
                 route_key=caller.route_key,
                 engine=caller.engine,
                 timeout_s=caller.timeout_s,
                 started=caller.started,
                 arrived=caller.arrived,
             )
-            return await self._conversation.hold(call, decode)
+            return await self._conversation.hold(call, _Body(request, response, whole, self._large).decode)
 
     # -- the server and its models
 
@@ -164,6 +148,36 @@ class InferenceService:
         request = parse(self._messages.RepositoryModelUnloadRequest, message)
         await self._repository.unload(request.model_name, _plain(request.parameters), caller.authorization)
         return told(self._messages.RepositoryModelUnloadResponse())
+
+
+class _Body:
+    """One request for inference, and the response to it that is sent as `whole`: the response itself, or its holder."""
+
+    __slots__ = ("_is_raw", "_large", "_request", "_response", "_whole")
+
+    def __init__(self, request: Any, response: Any, whole: Any, large: LargeBodies) -> None:
+        self._request = request
+        self._response = response
+        self._whole = whole
+        self._large = large
+        self._is_raw = False
+
+    def decode(self, route: VersionRoute) -> Question[bytes] | Awaitable[Question[bytes]]:
+        """See gateway.protocols.conversation.Decode."""
+        if route.signature.takes_bytes and sum(map(len, self._request.raw_input_contents)) >= LARGE_STRINGS_BYTES:
+            return self._large.take(lambda: self._read(route))
+        return self._read(route)
+
+    def _read(self, route: VersionRoute) -> Question[bytes]:
+        asked = decode_request(self._request, route.signature)
+        self._is_raw = asked.is_raw
+        return Question(asked.inputs, self._encode, asked.outputs, asked.engine, asked.timeout_s)
+
+    def _encode(self, answer: InferAnswer) -> bytes:
+        fill_response(self._response, answer, self._request.id, self._is_raw)
+        if self._whole is not self._response:
+            self._response.parameters["engine"].string_param = answer.engine
+        return bytes(self._whole.SerializeToString())
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ read is answered.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -74,7 +73,7 @@ async def _converse(messages: AsyncIterator[bytes], context: Context, caller: Ca
         async for message in messages:
             await room.take(len(message))
             now = caller_of(context)  # each message has its own beginning, and what is left of the call's deadline
-            asked = replace(now, request_id=caller.request_id, route_key=caller.route_key)
+            asked = now._replace(request_id=caller.request_id, route_key=caller.route_key)
             answers.put_nowait((tasks.create_task(answer_one(message, asked)), len(message)))
         answers.put_nowait(None)
 

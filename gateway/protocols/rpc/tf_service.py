@@ -5,6 +5,7 @@ that would change what engines hold (HandleReloadConfigRequest) are UNIMPLEMENTE
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -59,13 +60,10 @@ class TensorFlowServices:
         with self._conversation.counting(PROTOCOL, "", None):
             request = parse(self._messages.PredictRequest, message)
         reply = await self._answer(request, caller)
-        metadata = {"x-model-version": str(reply.version), "server-timing": reply.server_timing}
-        return Told(reply.content, metadata | ({"x-engine": reply.engine} if reply.engine else {}))
+        metadata = (("x-model-version", str(reply.version)), ("server-timing", reply.server_timing))
+        return Told(reply.content, (*metadata, ("x-engine", reply.engine)) if reply.engine else metadata)
 
     async def _answer(self, request: Any, caller: Caller) -> Reply[bytes]:
-        def decode(route: VersionRoute) -> Question[bytes]:
-            return self._decode_predict(request, route.signature)
-
         written = request.model_spec
         version = str(written.version.value) if written.WhichOneof("version_choice") == "version" else None
         with self._conversation.counting(PROTOCOL, written.name, version):
@@ -81,10 +79,11 @@ class TensorFlowServices:
                 arrived=caller.arrived,
             )
             with rules.in_their_words(model, call.version):
-                return await self._conversation.hold(call, decode)
+                return await self._conversation.hold(call, partial(self._decode_predict, request))
 
-    def _decode_predict(self, request: Any, signature: Signature) -> Question[bytes]:
+    def _decode_predict(self, request: Any, route: VersionRoute) -> Question[bytes]:
         """In TensorFlow Serving's order, so that of several faults the same one is told. Raises InvalidRequest."""
+        signature = route.signature
         name = request.model_spec.signature_name
         rules.check_signature_name(name)
         rules.check_input_names(request.inputs, signature)

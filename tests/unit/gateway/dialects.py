@@ -127,7 +127,7 @@ def call(served: Served, path: str, message: Any, ask: Ask, read: Callable[[byte
     kind = GRPC[outcome.code.name]
     if kind != "ok":
         return Said(kind, None, outcome.said)
-    return Said(kind, np.asarray(read(outcome.message), np.float32), "", outcome.initial.get("x-engine"))
+    return Said(kind, np.asarray(read(outcome.message), np.float32), "", outcome.trailing.get("x-engine"))
 
 
 def oip_grpc(served: Served, ask: Ask, is_raw: bool) -> Said:

@@ -64,7 +64,7 @@ async def test_a_model_without_rows_is_copied_as_one_request(
         engine.answer = lambda batch: {"sum": np.asarray(batch.inputs["a"] + batch.inputs["b"])}
     await gateway.look()
     values = {spec.name: np.ones(shape, np.float32) for spec in inputs}
-    await gateway.inference.infer(dataclasses.replace(ask(engine="torchserve"), inputs=values))
+    await gateway.inference.infer(ask(engine="torchserve")._replace(inputs=values))
     await until(lambda: events.counts["mirror match"] == 1, "the copy is compared")
     assert events.batch_rows == [1, 1], "the request and its copy"
     events.assert_balanced()
