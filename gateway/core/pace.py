@@ -21,6 +21,8 @@ _LARGEST_SURPRISE = 4.0
 """A batch counts as at most so many times what was predicted: a machine that stalls says nothing about rows."""
 _FIRST_ROWS = 32
 """The limit before anything is known."""
+_UNSURE_BATCHES = 8
+"""So many batches are too few to be bound by; the very first pays for what an engine makes once, and is not counted."""
 _LEAST_SPREAD = 1 / 8
 """Batches whose sizes differ by less than this part of their mean say nothing about what a row costs."""
 
@@ -108,6 +110,7 @@ class Pace:
         self._cost = BatchCost()
         self._allowed_rows = self._rows_limit = min(_FIRST_ROWS, bounds.most_rows)
         self._breaches = 0
+        self._seen = 0
 
     @property
     def rows_limit(self) -> int:
@@ -124,6 +127,9 @@ class Pace:
 
     def observe(self, rows: int, seconds: float, out: int) -> None:
         """An engine answered a batch of `rows` rows after `seconds`; `out` were out when it was sent, it included."""
+        self._seen += 1
+        if self._seen == 1:
+            return
         self._cost.learn(rows, seconds / self._sharing(out))
         # A batch that the limit did not shape says nothing about the limit: one much smaller, or an uncuttable one.
         if self._rows_limit * 3 <= rows * 4 and rows <= self._bounds.most_rows:
@@ -145,6 +151,8 @@ class Pace:
         return max(1.0, out / self._bounds.at_once)
 
     def _bound_rows(self) -> int:
+        if self._seen <= _UNSURE_BATCHES:
+            return self._bounds.most_rows
         alone_s = self._batch_target_s / self._sharing(self._bounds.most_in_flight)
         return max(self._count_rows(alone_s), self._least_rows())
 
