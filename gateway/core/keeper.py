@@ -35,7 +35,7 @@ from gateway.core.routes import (
 )
 from gateway.core.sightings import Sightings
 from gateway.core.trials import TrialLimits, Trials
-from gateway.core.warmup import WarmupLimits, Warmups
+from gateway.core.warmup import Manner, WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
 
@@ -253,7 +253,8 @@ class Keeper:
         if published is None:
             return None
         has_clients = any(lane.engine == engine.name for lane in lanes_in(self._router.table.models))
-        return self._warmups.state(engine, *key, published.signature, is_gentle=has_clients)
+        manner = Manner(is_gentle=has_clients, is_brief=not self._orders.leads(engine))
+        return self._warmups.state(engine, *key, published.signature, manner)
 
     def _lose(self, engine: str, reason: str) -> None:
         self._sightings.tell_down(self._engines[engine])

@@ -42,6 +42,10 @@ class Orders:
         """Whether this engine has yet to do something, or to be told."""
         return engine in self._behind or self.is_waiting(engine)
 
+    def leads(self, engine: Engine) -> bool:
+        """Whether this process is the one that tells the engine what to hold."""
+        return self._peers.lead(f"{engine.name} at {engine.address}")
+
     async def give(
         self, engine: Engine, take_snapshot: Callable[[], Snapshot], about_to_tell: Callable[[Desired], None]
     ) -> States:
@@ -51,7 +55,7 @@ class Orders:
         """
         models = frozenset(take_snapshot().models)
         observed = await engine.observe(models)
-        if not self._peers.lead(f"{engine.name} at {engine.address}"):
+        if not self.leads(engine):
             return observed
         await self._damage.look(self._desired(engine, observed, take_snapshot()), observed)
         # Once more: while files were read, somebody may have begun to use what is not to be unloaded then.

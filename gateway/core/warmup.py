@@ -1,7 +1,8 @@
 """A version that an engine has loaded is warmed and checked before anybody is sent to it.
 
 Rules: the golden inputs are asked in batches of growing size, up to the largest the gateway sends, and every answer
-must be the known one. A wrong answer is final until the engine loads the version anew; a failure is tried again later.
+must be the known one. Of several gateway processes one does that, each of the others asks for a single row: nobody is
+sent to a new version before all of them are done. A wrong answer is final until the engine loads the version anew; a failure is tried again later.
 Must not know what routing makes of a verdict.
 """
 
@@ -39,6 +40,16 @@ class WarmupLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How a version is warmed. `is_gentle` leaves the engine to its clients for half of the time; `is_brief` asks for
+    one row only, because another gateway process asks for all sizes.
+    """
+
+    is_gentle: bool = False
+    is_brief: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Verdict:
     reason: str
     is_final: bool
@@ -54,17 +65,14 @@ class Warmups:
         self._tasks: dict[LaneKey, asyncio.Task[_Verdict]] = {}
 
     def state(
-        self, engine: Engine, model: str, version: int, signature: Signature, is_gentle: bool = False
+        self, engine: Engine, model: str, version: int, signature: Signature, manner: Manner | None = None
     ) -> Observed:
-        """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none.
-
-        A gentle one leaves the engine to its clients for half of the time.
-        """
+        """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none."""
         key = LaneKey(engine.name, model, version)
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(
-                self._run(engine, key, signature, is_gentle)
+                self._run(engine, key, signature, manner or Manner())
             )
         if not task.done():
             return Observed(VersionState.WARMING)
@@ -97,16 +105,16 @@ class Warmups:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _run(self, engine: Engine, key: LaneKey, signature: Signature, is_gentle: bool) -> _Verdict:
+    async def _run(self, engine: Engine, key: LaneKey, signature: Signature, manner: Manner) -> _Verdict:
         loop = asyncio.get_running_loop()
         try:
             golden = await self._repository.read_golden(key.model, key.version)
             if golden is not None:
-                sizes = batch_sizes(self._limits.batch_rows) if signature.is_batchable else (1,)
-                for rows in sizes:
+                largest = self._limits.batch_rows if signature.is_batchable and not manner.is_brief else 1
+                for rows in batch_sizes(largest):
                     started = loop.time()
                     await self._ask(engine, key, golden, rows, signature.is_batchable)
-                    if is_gentle:
+                    if manner.is_gentle:
                         await rest(loop.time() - started)
         except _WrongAnswer as error:
             return _Verdict(str(error), True, loop.time())

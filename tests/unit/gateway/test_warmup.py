@@ -31,6 +31,20 @@ async def test_a_version_is_warmed_with_batches_up_to_the_largest(engines: Engin
     assert is_ready(gateway)
 
 
+async def test_a_process_that_does_not_lead_asks_for_one_row_only(engines: Engines, events: LedgerEvents) -> None:
+    right = {name: np.ones((4, 2), np.float32) for name in ("a", "b")}
+    leading = Gateway(engines, events)
+    await leading.look()
+    for engine in engines:
+        engine.batches.clear()
+    following = Gateway(engines, events)
+    following.peers.is_leader = False
+    following.repository.golden = Golden(right, {"sum": np.full((4, 2), 2, np.float32)})
+    await following.look()
+    assert [len(batch.inputs["a"]) for batch in engines[0].batches if batch.version == 2] == [1]
+    assert is_ready(following)
+
+
 async def test_a_version_deleted_while_it_is_warmed_ends_nothing_else(engines: Engines, events: LedgerEvents) -> None:
     gateway = Gateway(engines, events)
     read_golden = gateway.repository.read_golden
