@@ -2,8 +2,8 @@
 
 Rules: the golden inputs are asked in batches of growing size, up to the largest the gateway sends, and every answer
 must be the known one. Of several gateway processes one does that, each of the others asks for a single row: nobody is
-sent to a new version before all of them are done. A wrong answer is final until the engine loads the version anew; a failure is tried again later.
-Must not know what routing makes of a verdict.
+promoted to a new version before all of them are done. A wrong answer is final until the engine loads the version anew;
+a failure is tried again later. Must not know what routing makes of a verdict.
 """
 
 import asyncio
