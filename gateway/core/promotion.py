@@ -33,6 +33,10 @@ class RolloutFailed(Exception):
     """The rollout ends here; the live version is untouched. The message is the reason."""
 
 
+class BadVersion(RolloutFailed):
+    """It ends because of the version: it does not load, answers wrongly, or is slower or worse than it may be."""
+
+
 class Promotion:
     """Carries out one plan; `record` says how far it is."""
 
@@ -77,7 +81,7 @@ class Promotion:
         deadline = time.monotonic() + timeout_s
         while not is_done():
             if time.monotonic() > deadline:
-                raise RolloutFailed(f"not within {timeout_s:g} s: {why_not()}")
+                raise BadVersion(f"not within {timeout_s:g} s: {why_not()}")
             await asyncio.sleep(_POLL_S)
             await self._hold_claim()
 
@@ -101,7 +105,7 @@ class Promotion:
         seen = {engine: self._seen(engine) for engine in self._engines}
         for engine, observed in seen.items():
             if observed is not None and observed.state is VersionState.ERROR and self._is_news(engine, observed):
-                raise RolloutFailed(f"{engine}: {observed.reason}")
+                raise BadVersion(f"{engine}: {observed.reason}")
         return all(
             observed is not None and observed.state in wanted and self._was_looked_at(engine)
             for engine, observed in seen.items()
@@ -147,7 +151,7 @@ class Promotion:
             engine = self._around.engines[name]
             slowdown = await measure_slowdown(engine, self._model, pair, inputs, self._hold_claim)
             if slowdown is not None and slowdown > self._plan.max_slowdown:
-                raise RolloutFailed(
+                raise BadVersion(
                     f"{name} takes {slowdown:.1f} times as long with it as with version {self.record.from_version}; "
                     f"allowed is {self._plan.max_slowdown:g} times"
                 )
@@ -177,7 +181,7 @@ class Promotion:
             judgement = judge(candidate, live, plan.limits)
             held_s = time.monotonic() - since_s
             if judgement.problem:
-                raise RolloutFailed(f"rolled back at a share of {share:.0%}: {judgement.problem}")
+                raise BadVersion(f"rolled back at a share of {share:.0%}: {judgement.problem}")
             if judgement.is_enough and held_s >= plan.hold_s:
                 return
             if held_s > max(10 * plan.hold_s, 60):

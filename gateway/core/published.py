@@ -83,7 +83,10 @@ class PublishedModel:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One promote or rollback, as far as it has come. Times in Unix seconds, durations in seconds, memory in bytes."""
+    """One promote or rollback, as far as it has come. Times in Unix seconds, durations in seconds, memory in bytes.
+
+    `is_version_bad`: it failed because of the version, and not because somebody or something ended it.
+    """
 
     id: str
     kind: Literal["promote", "rollback"]
@@ -98,3 +101,4 @@ class Rollout:
     memory_before: Mapping[str, int] = field(default_factory=dict)
     memory_after: Mapping[str, int] = field(default_factory=dict)
     ended_at: float | None = None
+    is_version_bad: bool = False

@@ -25,6 +25,6 @@ def done(record: Rollout, reason: str | None = None) -> Rollout:
     return replace(record, state="done", phase="", reason=reason, ended_at=time.time())
 
 
-def failed(record: Rollout, reason: str) -> Rollout:
+def failed(record: Rollout, reason: str, is_version_bad: bool = False) -> Rollout:
     """The rollout, failed just now."""
-    return replace(record, state="failed", reason=reason, ended_at=time.time())
+    return replace(record, state="failed", reason=reason, ended_at=time.time(), is_version_bad=is_version_bad)

@@ -16,7 +16,7 @@ from gateway.core.errors import Conflict, InvalidRequest, NotFound, ServingError
 from gateway.core.orphans import Orphans
 from gateway.core.plan import Plan, check_engines_exist, check_plan, engines_of
 from gateway.core.ports import VersionState
-from gateway.core.promotion import Promotion, RolloutFailed, wait_followed
+from gateway.core.promotion import BadVersion, Promotion, RolloutFailed, wait_followed
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 from gateway.core.surroundings import Surroundings
 
@@ -58,14 +58,14 @@ class Rollouts:
         return known[-1] if known else None
 
     def problems(self, model: str) -> Mapping[int, str]:
-        """Why the last promote of a version failed, by version; those that did not fail are left out."""
+        """What the last promote of a version found wrong with it, by version; those that are well are left out."""
         ended = [
             rollout
             for rollout in self._around.repository.rollouts(model)
             if rollout.kind == "promote" and rollout.state != "running"
         ]
         last = {rollout.version: rollout for rollout in ended}
-        return {version: rollout.reason for version, rollout in last.items() if rollout.state == "failed"}
+        return {version: rollout.reason for version, rollout in last.items() if rollout.is_version_bad}
 
     async def wait(self, model: str, rollout: Rollout) -> Rollout:
         """Wait for the end of a rollout that was begun here; returns it as it ended."""
@@ -93,7 +93,7 @@ class Rollouts:
         damage = await self._around.repository.find_damage(model, plan.version)
         record = records.begun("promote", published, plan.version, name, phase="load")
         if damage:
-            await self._record(model, records.failed(record, damage))
+            await self._record(model, records.failed(record, damage, is_version_bad=True))
             raise Conflict(f"version {plan.version} of {model} is not what was published: {damage}")
         return await self._begin(model, plan, record)
 
@@ -170,7 +170,7 @@ class Rollouts:
         try:
             await promotion.run()
         except RolloutFailed as failure:
-            await self._end_failed(model, promotion.record, str(failure))
+            await self._end_failed(model, promotion.record, str(failure), isinstance(failure, BadVersion))
         except ServingError as error:
             await self._end_failed(model, promotion.record, error.message)
         except asyncio.CancelledError:
@@ -205,7 +205,7 @@ class Rollouts:
         except ServingError as error:
             log.error("%s: rollout %s is not recorded as %s: %s", model, rollout.id, rollout.state, error.message)
 
-    async def _end_failed(self, model: str, record: Rollout, reason: str) -> None:
+    async def _end_failed(self, model: str, record: Rollout, reason: str, is_version_bad: bool = False) -> None:
         published = self._around.keeper.models.get(model)
         if published is not None and published.live == record.version and record.phase in ("flip", "drain", "unload"):
             await self._record(model, records.done(record, reason))
@@ -216,7 +216,7 @@ class Rollouts:
             self._around.keeper.look_at_repository()
         except ServingError as error:
             log.error("%s: the failed rollout could not be withdrawn: %s", model, error.message)  # its claim runs out
-        await self._record(model, records.failed(record, reason))
+        await self._record(model, records.failed(record, reason, is_version_bad))
 
     async def _flip_back(self, found: PublishedModel, record: Rollout, keep: int) -> Rollout:
         """Make a version live that is kept and ready; `found` is the model as the operator found it."""

@@ -246,6 +246,7 @@ async def test_being_stopped_withdraws_the_candidate(events: LedgerEvents) -> No
     assert (platform.model.live, platform.model.candidate) == (2, None)
     (record,) = platform.repository.recorded.values()
     assert (record.state, record.reason) == ("failed", "the gateway that ran it was stopped")
+    assert not platform.rollouts.problems("adder"), "which says nothing against the version"
 
 
 async def test_being_stopped_after_the_flip_is_no_failure(events: LedgerEvents) -> None:
