@@ -71,6 +71,7 @@ class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_before: dict[str, int] = {}
     memory_after: dict[str, int] = {}
     ended_at: float | None = None
+    is_version_bad: bool = False
 
 
 def read_live(paths: ModelPaths) -> Live:
