@@ -62,7 +62,9 @@ class Child:
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL to what is left of it and of its descendants."""
+        """SIGTERM, then SIGKILL to what is left of it and of its descendants. Safe to call again."""
+        if self.process.returncode is not None:
+            return
         family = descendants(self.pid)
         if self.process.stdin is not None:
             with suppress(OSError):

@@ -31,7 +31,8 @@ class Figures(msgspec.Struct, frozen=True):
     `checked` answers were held against known ones, `wrong` of them differed. CPU seconds and resident bytes (PSS where
     the system tells it) are by process, those of the load generator apart from the server's. `other_cores` is what all
     other processes of the machine used meanwhile. `lag_ms` is how late the generator sent what was due, for open loops
-    only.
+    only. `batches` are the calls of the gateway to the engine, with `batched_rows` rows in all, warm-up and samples
+    included. `gpu_bytes` is what these processes hold of the GPU's memory, `gpu_card_bytes` what is held of it in all.
     """
 
     implementation: str
@@ -50,6 +51,15 @@ class Figures(msgspec.Struct, frozen=True):
     rate_per_s: float | None = None
     lag_ms: float | None = None
     other_cores: float = 0.0
+    batches: int = 0
+    batched_rows: int = 0
+    gpu_bytes: int | None = None
+    gpu_card_bytes: int | None = None
+
+    @property
+    def rows_per_batch(self) -> float | None:
+        """None where no gateway batched, or nothing."""
+        return self.batched_rows / self.batches if self.batches else None
 
     @property
     def requests_per_s(self) -> float:

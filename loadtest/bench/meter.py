@@ -3,7 +3,8 @@
 import resource
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from google.protobuf.message import DecodeError
 from contracts.blobs import BadBlob
 from contracts.golden import read_golden
 from loadtest.bench import dialects
+from loadtest.bench.batch_counts import BatchCounts, read_batch_counts
+from loadtest.bench.cases import Case
 from loadtest.bench.children import LOOPBACK, module_command
-from loadtest.bench.comparisons import Case
 from loadtest.bench.dialects import Floats, find_wrong, sample_rows
 from loadtest.bench.endpoints import Endpoint, GrpcEndpoint, HttpEndpoint
 from loadtest.bench.figures import Figures, Latency
+from loadtest.bench.gpu import GpuMemory, read_gpu_memory
 from loadtest.bench.jobs import Job, JobReport
+from loadtest.bench.lifeline import Lifeline
 from loadtest.bench.sampler import Sampler
 from loadtest.bench.targets import RawForward
 from loadtest.bench.usage import cpu_between, cpu_s, machine_cpu_s, resident_bytes
@@ -36,11 +40,15 @@ class GeneratorFailed(Exception):
 
 @dataclass(frozen=True)
 class Where:
-    """What a case asks: who answers, where, and which processes that takes, by name."""
+    """What a case asks: who answers, where, and which processes that takes, by name.
+
+    `counted`: the port of a gateway that counts batches, and the engine whose they are.
+    """
 
     implementation: str
     place: Endpoint | RawForward
     processes: Mapping[str, int]
+    counted: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,22 +72,39 @@ class Known:
 
 
 class Meter:
-    """`wrk` is the program for closed loops over HTTP; None: our own generator."""
+    """`wrk` is the program for closed loops over HTTP; None: our own generator.
 
-    def __init__(self, known: Known, folder: Path, wrk: str | None) -> None:
+    `lifeline` ends generators that outlive this process. `has_gpu`: the GPU's memory is read too.
+    """
+
+    def __init__(
+        self, known: Known, folder: Path, wrk: str | None, lifeline: Lifeline | None = None, *, has_gpu: bool = False
+    ) -> None:
         self._known = known
         self._folder = folder
         self._wrk = wrk
+        self._holding = lifeline.holding if lifeline else _holding_nothing
+        self._has_gpu = has_gpu
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, case: Case, where: Where, seconds: int, warmup_s: int, rate_per_s: float | None = None) -> Figures:
-        """Measure for that long, after a warm-up. Raises GeneratorFailed, NotStarted, OSError."""
+        """Measure for that long, after a warm-up. Raises GeneratorFailed, NotStarted, OSError, ValueError."""
+        counted_before = _batch_counts(where)
         started, busy_before = time.monotonic(), machine_cpu_s()
         ours_before = sum(cpu_s(where.processes).values()) + _own_cpu_s()
         figures = self._run(case, where, seconds, warmup_s, rate_per_s)
         ours = sum(cpu_s(where.processes).values()) + _own_cpu_s() - ours_before
         others = (machine_cpu_s() - busy_before - ours) / (time.monotonic() - started)
-        return msgspec.structs.replace(figures, other_cores=max(0.0, others))
+        counted = _batch_counts(where).since(counted_before)
+        gpu = read_gpu_memory(where.processes) if self._has_gpu else GpuMemory()
+        return msgspec.structs.replace(
+            figures,
+            other_cores=max(0.0, others),
+            batches=counted.batches,
+            batched_rows=counted.rows,
+            gpu_bytes=gpu.own_bytes,
+            gpu_card_bytes=gpu.card_bytes,
+        )
 
     def _run(self, case: Case, where: Where, seconds: int, warmup_s: int, rate_per_s: float | None) -> Figures:
         if isinstance(where.place, RawForward):
@@ -110,11 +135,11 @@ class Meter:
         for file, (images, _) in zip(files, requests, strict=True):
             file.write_bytes(endpoint.encode(images))
         if warmup_s:
-            _wrk_once(wrk_command(wrk, endpoint.url, case.connections, warmup_s, files), warmup_s)
+            self._wrk_once(wrk_command(wrk, endpoint.url, case.connections, warmup_s, files), warmup_s)
         judge = _Judge(endpoint, requests)
         before, own_before = cpu_s(where.processes), _children_cpu_s()
         with Sampler(endpoint, [images for images, _ in requests], judge.find_fault) as sampler:
-            report = _wrk_once(wrk_command(wrk, endpoint.url, case.connections, seconds, files), seconds)
+            report = self._wrk_once(wrk_command(wrk, endpoint.url, case.connections, seconds, files), seconds)
         return Figures(
             where.implementation,
             "wrk",
@@ -151,7 +176,7 @@ class Meter:
         name = "grpc_generator" if is_grpc else "http_generator"
         before, own_before = cpu_s(where.processes), _children_cpu_s()
         command = module_command(f"loadtest.bench.{name}")
-        output = _run(command, msgspec.json.encode(job), seconds + warmup_s + job.drain_s + _PATIENCE_S)
+        output = self._generate(command, msgspec.json.encode(job), seconds + warmup_s + job.drain_s + _PATIENCE_S)
         report = msgspec.json.decode(output, type=JobReport)
         # The generator's start and the warm-up are in these, so they are scaled to the time that was measured.
         share = seconds / (seconds + warmup_s)
@@ -177,12 +202,28 @@ class Meter:
             lag_ms=report.lag_ms,
         )
 
+    def _wrk_once(self, command: list[str], seconds: int) -> WrkReport:
+        try:
+            return parse_wrk(self._generate(command, b"", seconds + _PATIENCE_S).decode(errors="replace"))
+        except BadOutput as error:
+            raise GeneratorFailed(f"wrk: {error}") from error
 
-def _wrk_once(command: list[str], seconds: int) -> WrkReport:
-    try:
-        return parse_wrk(_run(command, b"", seconds + _PATIENCE_S).decode(errors="replace"))
-    except BadOutput as error:
-        raise GeneratorFailed(f"wrk: {error}") from error
+    def _generate(self, command: list[str], given: bytes, timeout_s: float) -> bytes:
+        # A session of its own: Ctrl-C is for the bench, which then ends this child itself.
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        ) as process:
+            try:
+                with self._holding(process.pid):
+                    output, said = process.communicate(given, timeout_s)
+            except BaseException as error:
+                process.kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise GeneratorFailed(f"{command[0]} did not end within {timeout_s:g} s") from error
+                raise
+        if process.returncode:
+            raise GeneratorFailed(f"{' '.join(command[:3])} ended with {process.returncode}: {said[-1000:].decode()}")
+        return output
 
 
 class _Judge:
@@ -199,17 +240,13 @@ class _Judge:
         return find_wrong(self._expected[number], answer)
 
 
-def _run(command: list[str], given: bytes, timeout_s: float) -> bytes:
-    # A session of its own: Ctrl-C is for the bench, which then ends this child itself.
-    try:
-        done = subprocess.run(
-            command, input=given, capture_output=True, timeout=timeout_s, start_new_session=True, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise GeneratorFailed(f"{command[0]} did not end within {timeout_s:g} s") from error
-    if done.returncode:
-        raise GeneratorFailed(f"{' '.join(command[:3])} ended with {done.returncode}: {done.stderr[-1000:].decode()}")
-    return done.stdout
+def _batch_counts(where: Where) -> BatchCounts:
+    return read_batch_counts(*where.counted) if where.counted else BatchCounts()
+
+
+@contextmanager
+def _holding_nothing(_group: int) -> Iterator[None]:
+    yield
 
 
 def _own_cpu_s() -> float:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from loadtest.bench.comparisons import Case
+from loadtest.bench.cases import Case
 from loadtest.bench.figures import Figures, Spread
+from loadtest.bench.gpu import Gpu
 from loadtest.bench.machine import Machine
+from loadtest.bench.parity import Parity
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -31,7 +33,10 @@ class ComparisonResult(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything. `tuning`: by connections, requests a second of TorchServe alone by "batchSize/maxBatchDelay"."""
+    """Everything. `tuning`: by connections, requests a second of TorchServe alone by "batchSize/maxBatchDelay".
+
+    `gateway_processes` are those of the platform's own gateway; `gpu` and `parity` are of a run with `--gpu`.
+    """
 
     machine: Machine
     settings: str
@@ -40,8 +45,12 @@ class Report(msgspec.Struct, frozen=True):
     comparisons: tuple[ComparisonResult, ...]
     runs: tuple[Run, ...]
     tuning: Mapping[str, Mapping[str, float]]
+    gateway_processes: int = 1
+    gpu: Gpu | None = None
+    parity: tuple[Parity, ...] = ()
 
     @property
     def faults(self) -> int:
-        """Requests that got no good answer, and sampled answers that were wrong."""
-        return sum(run.figures.errors + run.figures.wrong for run in self.runs)
+        """Requests that got no good answer, sampled answers that were wrong, and parity that was not kept."""
+        unlike = sum(not parity.is_kept for parity in self.parity)
+        return sum(run.figures.errors + run.figures.wrong for run in self.runs) + unlike

@@ -2,24 +2,19 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Protocol as Interface
 from typing import TypeVar
 
-from loadtest.bench.children import NotStarted, module_command
-from loadtest.bench.comparisons import Case, TargetName
+from loadtest.bench.cases import GATEWAYS, Case, TargetName
+from loadtest.bench.children import Child, NotStarted, module_command
+from loadtest.bench.gateways import GatewayBeside, Platform
+from loadtest.bench.gpu_cases import RAW_KINDS
+from loadtest.bench.lifeline import Lifeline
 from loadtest.bench.meter import Where
-from loadtest.bench.targets import (
-    Batching,
-    Folders,
-    InProcess,
-    Platform,
-    RawForward,
-    TorchServeAlone,
-    own_environment,
-)
+from loadtest.bench.targets import Batching, Folders, InProcess, RawForward, RawKind, TorchServeAlone, own_environment
 
 Say = Callable[[str], None]
 
@@ -28,29 +23,51 @@ UNDELAYED = Batching(1, 0)
 USUAL = Batching(64, 2)
 """TorchServe's settings where none were searched for."""
 
-_PLATFORM = {TargetName.GATEWAY_TORCHSERVE, TargetName.GATEWAY_TFSERVING, TargetName.TFSERVING}
+_PLATFORM = {*GATEWAYS, TargetName.TFSERVING}
 _ALONE = {TargetName.TORCHSERVE, TargetName.TORCHSERVE_UNDELAYED}
 
+_RAW = {TargetName.RAW_TORCH: RawKind(), TargetName.RAW_TENSORFLOW: RawKind("tensorflow"), **RAW_KINDS}
 
-class _Started(Interface):
-    def wait_ready(self) -> None: ...
+
+class _Owned(Interface):
+    @property
+    def pid(self) -> int: ...
     def stop(self) -> None: ...
 
 
+class _Started(_Owned, Interface):
+    def wait_ready(self) -> None: ...
+
+
+_O = TypeVar("_O", bound=_Owned)
 _S = TypeVar("_S", bound=_Started)
 
 
 class Stage:
-    """A context manager. `best` has TorchServe's best settings by connections, once they were searched for."""
+    """A context manager. `best` has TorchServe's best settings by connections, once they were searched for.
 
-    def __init__(self, folders: Folders, needed: Iterable[TargetName], say: Say) -> None:
+    Whatever is started is held by the lifeline. `settings`: environment variables for the platform's gateway.
+    """
+
+    def __init__(
+        self,
+        folders: Folders,
+        needed: Iterable[TargetName],
+        lifeline: Lifeline,
+        say: Say,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._folders = folders
         self._needed = set(needed)
+        self._lifeline = lifeline
         self._say = say
+        self._settings = settings or {}
         self._stack = ExitStack()
+        self._beside_stack = ExitStack()
         self._running: list[_Started] = []
         self.best: dict[int, Batching] = {}
         self._alone: TorchServeAlone | None = None
+        self._beside: GatewayBeside | None = None
 
     def __enter__(self) -> "Stage":
         """Raises NotStarted, OSError; nothing is left running then."""
@@ -77,24 +94,40 @@ class Stage:
         self._publish()
         needed = self._needed
         if needed & _PLATFORM:
-            self._platform = self._add(Platform(self._folders))
+            self._platform = self._add(Platform(self._folders, self._settings))
         if needed & _ALONE:
             self._alone = self._add(TorchServeAlone(self._folders))
         if TargetName.IN_PROCESS in needed:
             self._in_process = self._add(InProcess(self._folders))
-        self._raw = {
-            target: self._add(RawForward(self._folders, framework))
-            for target, framework in ((TargetName.RAW_TORCH, "torch"), (TargetName.RAW_TENSORFLOW, "tensorflow"))
-            if target in needed
-        }
+        self._raw = {target: self._add(RawForward(self._folders, _RAW[target])) for target in _RAW if target in needed}
         for started in self._running:
             started.wait_ready()
+        self._stack.push(self._beside_stack)  # stopped first, whichever there is then
 
     def _add(self, started: _S) -> _S:
-        self._stack.callback(started.stop)
-        self._running.append(started)
         self._say(f"starting {type(started).__name__}")
+        self._running.append(started)
+        return self._own(self._stack, started)
+
+    def _own(self, stack: ExitStack, started: _O) -> _O:
+        # Held until it has stopped: what could not be stopped is killed when the lifeline ends.
+        self._lifeline.hold(started.pid)
+        stack.callback(self._end, started)
         return started
+
+    def _end(self, started: _Owned) -> None:
+        started.stop()
+        self._lifeline.release(started.pid)
+
+    def _gateway_of(self, processes: int) -> GatewayBeside:
+        """A gateway of so many processes beside the platform's; another number takes its place."""
+        if self._beside is None or self._beside.count != processes:
+            self._beside_stack.close()
+            self._say(f"starting a gateway of {processes}")
+            made = GatewayBeside(self._folders, self._platform, processes, self._settings)
+            self._beside = self._own(self._beside_stack, made)
+            self._beside.wait_ready()
+        return self._beside
 
     def _publish(self) -> None:
         if self._folders.version.manifest.exists():
@@ -105,27 +138,22 @@ class Stage:
             "TWINSERVE_REPOSITORY": str(self._folders.repository),
         }
         log = self._folders.log("publish")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
-            done = subprocess.run(
-                module_command("twinserve.shipped"),
-                env=own_environment(**places),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=PUBLISH_TIMEOUT_S,
-                check=False,
-            )
-        if done.returncode:
+        publishing = Child("publishing", module_command("twinserve.shipped"), own_environment(**places), log)
+        self._own(self._stack, publishing)
+        try:
+            code = publishing.process.wait(PUBLISH_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise NotStarted(
+                f"the shipped versions were not published in {PUBLISH_TIMEOUT_S:g} s, see {log}"
+            ) from error
+        if code:
             raise NotStarted(f"the shipped versions could not be published, see {log}")
 
     def where(self, case: Case) -> Where:
         """Who answers a case. Raises OSError when TorchServe does not take the settings."""
         name = case.target
-        if name in (TargetName.GATEWAY_TORCHSERVE, TargetName.GATEWAY_TFSERVING):
-            engine = "torchserve" if name is TargetName.GATEWAY_TORCHSERVE else "tfserving"
-            implementation = "torchserve" if engine == "torchserve" else self._platform.tfserving_implementation
-            processes = self._platform.processes(engine, with_gateway=True)
-            return Where(f"gateway→{implementation}", self._platform.gateway(engine, case.protocol), processes)
+        if name in GATEWAYS:
+            return self._through_gateway(case)
         if name is TargetName.TFSERVING:
             processes = self._platform.processes("tfserving", with_gateway=False)
             return Where(self._platform.tfserving_implementation, self._platform.tfserving(), processes)
@@ -136,6 +164,19 @@ class Stage:
             return Where(raw.implementation, raw, raw.processes)
         undelayed = name is TargetName.TORCHSERVE_UNDELAYED
         return self.torchserve(case, UNDELAYED if undelayed else self.best_for(case.connections))
+
+    def _through_gateway(self, case: Case) -> Where:
+        engine = "torchserve" if case.target is TargetName.GATEWAY_TORCHSERVE else "tfserving"
+        platform = self._platform
+        implementation = "torchserve" if engine == "torchserve" else platform.tfserving_implementation
+        processes = platform.processes(engine, with_gateway=True)
+        if case.processes is None:
+            endpoint, port = platform.gateway(engine, case.protocol), platform.http_port
+        else:
+            beside = self._gateway_of(case.processes)
+            endpoint, port = beside.endpoint(engine, case.protocol), beside.http_port
+            processes["gateway"] = beside.pid
+        return Where(f"gateway→{implementation}", endpoint, processes, (port, engine))
 
     def torchserve(self, case: Case, batching: Batching) -> Where:
         """TorchServe alone with given settings."""

@@ -1,47 +1,11 @@
-"""A report as Markdown. Pure."""
+"""What was compared and what each case cost, as tables. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from loadtest.bench.figures import Figures, Spread, cpu_ratio
-from loadtest.bench.machine import Machine
-from loadtest.bench.results import ComparisonResult, Report
-
-_NONE = "–"
-
-
-def markdown(report: Report) -> str:
-    """The whole report, headings and tables, ending in a newline."""
-    parts = [describe_machine(report.machine, report.settings)]
-    if report.runs:
-        others = median(run.figures.other_cores for run in report.runs)
-        parts.append(
-            f"Meanwhile all other processes of the machine used {number(others)} of {report.machine.cores} cores."
-        )
-    if report.is_interrupted:
-        parts.append("**Interrupted: only what was measured until then.**")
-    if report.comparisons:
-        parts.append(comparison_table(report.comparisons))
-    if report.tuning:
-        tuned = (f"{connections} connections: {_tried(tried)}" for connections, tried in report.tuning.items())
-        parts.append("TorchServe alone, requests a second by batchSize/maxBatchDelay. " + "; ".join(tuned) + ".")
-    if report.runs:
-        parts.append(cost_table([(str(run.case), run.figures) for run in report.runs]))
-    faults = dict.fromkeys(f"- {run.case}: {fault}" for run in report.runs for fault in run.figures.faults)
-    if faults:
-        parts.append("Faults seen:\n" + "\n".join(list(faults)[:20]))
-    return "\n\n".join(parts) + "\n"
-
-
-def describe_machine(machine: Machine, settings: str) -> str:
-    """One paragraph."""
-    governor = f", governor {machine.governor}" if machine.governor else ""
-    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
-    return (
-        f"{machine.cores} cores of {machine.processor or 'an unnamed processor'}{governor}, "
-        f"{machine.memory_bytes / 2**30:.0f} GiB, {machine.system}, load average before {machine.load:.2f}; "
-        f"Python {machine.python}, {libraries}; commit {machine.commit or 'unknown'}; {settings}."
-    )
+from loadtest.bench.markdown import NONE, number, spread_text, table
+from loadtest.bench.results import ComparisonResult
 
 
 def comparison_table(results: Sequence[ComparisonResult]) -> str:
@@ -51,8 +15,8 @@ def comparison_table(results: Sequence[ComparisonResult]) -> str:
             result.name,
             result.says,
             spread_text(result.spread, result.unit),
-            result.aim or _NONE,
-            result.then or _NONE,
+            result.aim or NONE,
+            result.then or NONE,
             _brief(result.a),
             _brief(result.b),
             spread_text(cpu_spread(result)).replace("**", ""),
@@ -136,39 +100,15 @@ def _by_process(readings: Sequence[Mapping[str, float]]) -> str:
 
 def _brief(runs: Sequence[Figures]) -> str:
     if not runs:
-        return _NONE
+        return NONE
     p50, p99 = (_middle([getattr(f.latency, name) for f in runs]) for name in ("p50_ms", "p99_ms"))
     return f"{median(f.requests_per_s for f in runs):,.0f}, {number(p50)}/{number(p99)}"
 
 
-def _tried(tried: Mapping[str, float]) -> str:
+def tried_text(tried: Mapping[str, float]) -> str:
     best = max(tried, key=tried.__getitem__, default="")
     return ", ".join(f"{'**' if k == best else ''}{k} {v:,.0f}{'**' if k == best else ''}" for k, v in tried.items())
 
 
-def spread_text(spread: Spread, unit: str = "") -> str:
-    """The middle value and the range."""
-    if spread.middle is None or spread.least is None or spread.most is None:
-        return _NONE
-    after = f" {unit}" if unit else ""
-    return f"**{number(spread.middle)}{after}** ({number(spread.least)} to {number(spread.most)})"
-
-
-def number(value: float) -> str:
-    """Three digits that count: 0.123, 1.23, 12.3, 1,234."""
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
-
-
 def _middle(values: Sequence[float]) -> float:
     return median(values) if values else 0.0
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a bar within a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

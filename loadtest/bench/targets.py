@@ -1,4 +1,4 @@
-"""What the bench starts: the platform, TorchServe alone, the in-process rival, and the bare forward pass.
+"""What the bench starts beside the platform: TorchServe alone, the in-process rival, and the bare forward pass.
 
 Each knows its `implementation`, its processes, and where it takes which protocol.
 """
@@ -9,20 +9,19 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import numpy as np
 
 from contracts.addresses import Ports
 from contracts.layout import ModelPaths, VersionPaths
-from contracts.tfserving import PREDICT
+from loadtest.bench.cases import Protocol
 from loadtest.bench.children import LOOPBACK, Child, accepts, free_ports, module_command
-from loadtest.bench.comparisons import Protocol
-from loadtest.bench.dialects import Blob, OipBinary, OipGrpc, OipJson, Predict, RawFloats, TorchServeGrpc
+from loadtest.bench.dialects import Blob, Floats, RawFloats, TorchServeGrpc
 from loadtest.bench.endpoints import Endpoint, GrpcEndpoint, HttpEndpoint
 
 MODEL, VERSION = "mnist", 2
 START_TIMEOUT_S = 240.0
-MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 TORCHSERVE_PREDICTIONS = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
@@ -67,63 +66,6 @@ PASSED_ON = (
     "TWINSERVE_LOG_LEVEL",
 )
 """What may be set to measure the gateway with it."""
-
-
-class _UpChild(msgspec.Struct):
-    name: str
-    pid: int
-
-
-class _Up(msgspec.Struct):
-    tfserving_implementation: str
-    children: list[_UpChild]
-
-
-class Platform:
-    """Both engines and the gateway, as `twinserve up` starts them."""
-
-    def __init__(self, folders: Folders) -> None:
-        self._home = folders.home / "platform"
-        self._ports = new_ports()
-        places = {"TWINSERVE_HOME": str(self._home), "TWINSERVE_REPOSITORY": str(folders.repository)}
-        environment = own_environment(**places, **self._ports.to_environment())
-        self._child = Child("platform", module_command("twinserve", "up"), environment, folders.log("platform"))
-
-    def wait_ready(self) -> None:
-        """Raises NotStarted."""
-        self._child.wait_until(lambda: _is_ready(self._ports.http), START_TIMEOUT_S)
-        up = msgspec.json.decode((self._home / "up.json").read_bytes(), type=_Up)
-        self.tfserving_implementation = up.tfserving_implementation
-        self._pids = {child.name: child.pid for child in up.children}
-
-    def processes(self, engine: str, *, with_gateway: bool) -> dict[str, int]:
-        """Process ids of what an answer of the engine needs."""
-        names = ["gateway", engine] if with_gateway else [engine]
-        return {name: self._pids[name] for name in names}
-
-    def gateway(self, engine: str, protocol: Protocol) -> Endpoint:
-        """The gateway, told to use one engine."""
-        if protocol is Protocol.GRPC:
-            return GrpcEndpoint(self._ports.grpc, MODEL_INFER, OipGrpc(MODEL), (("x-engine", engine),))
-        if protocol is Protocol.PREDICT:
-            return GrpcEndpoint(self._ports.grpc, PREDICT, Predict(MODEL), (("x-engine", engine),))
-        dialect = OipJson() if protocol is Protocol.JSON else OipBinary()
-        return HttpEndpoint(self._ports.http, f"/v2/models/{MODEL}/infer", dialect, {"X-Engine": engine})
-
-    def tfserving(self) -> Endpoint:
-        """The TF engine itself."""
-        return GrpcEndpoint(self._ports.tfserving_grpc, PREDICT, Predict(MODEL))
-
-    def stop(self) -> None:
-        self._child.stop()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/v2/health/ready", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -203,6 +145,10 @@ class TorchServeAlone:
     def processes(self) -> dict[str, int]:
         return {"torchserve": self._child.pid}
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def stop(self) -> None:
         self._child.stop()
 
@@ -231,21 +177,39 @@ class InProcess:
     def processes(self) -> dict[str, int]:
         return {"in-process": self._child.pid}
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def stop(self) -> None:
         self._child.stop()
 
 
-class RawForward:
-    """The forward pass of one framework; asked over its standard input, answering into a file of lines."""
+@dataclass(frozen=True)
+class RawKind:
+    """How a bare forward pass is computed; the words are those of `loadtest.bench.raw_forward`."""
 
-    def __init__(self, folders: Folders, framework: str) -> None:
-        self.implementation = framework
-        self._answers = folders.log(f"raw-{framework}")
-        arguments = ("--framework", framework, "--version", str(folders.version.root))
-        command = module_command("loadtest.bench.raw_forward", *arguments)
+    framework: str = "torch"
+    on_gpu: bool = False
+    is_half: bool = False
+    has_graphs: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        flags = (("--gpu", self.on_gpu), ("--half", self.is_half), ("--graphs", self.has_graphs))
+        return ("--framework", self.framework, *(flag for flag, is_set in flags if is_set))
+
+
+class RawForward:
+    """A forward pass by itself; asked over its standard input, answering into a file of lines."""
+
+    def __init__(self, folders: Folders, kind: RawKind) -> None:
+        self.implementation = kind.framework
+        name = "-".join(("raw", *(word.strip("-") for word in kind.arguments if word != "--framework")))
+        self._answers = folders.log(name)
+        command = module_command("loadtest.bench.raw_forward", *kind.arguments, "--version", str(folders.version.root))
         environment = own_environment(**ALLOCATOR, TF_CPP_MIN_LOG_LEVEL="2")
-        self._child = Child(f"raw {framework}", command, environment, self._answers)
-        self._seen = 0
+        self._child = Child(name, command, environment, self._answers)
 
     def wait_ready(self) -> None:
         """Raises NotStarted."""
@@ -253,15 +217,27 @@ class RawForward:
 
     def run(self, rows: int, seconds: float) -> tuple[float, list[float]]:
         """Seconds it took, and the latency of each pass in seconds. Raises NotStarted, OSError."""
-        at = self._answers.stat().st_size
-        self._child.tell(f"{rows} {seconds}\n")
-        self._child.wait_until(lambda: self._answers.read_bytes()[at:].endswith(b"}\n"), seconds + 60)
-        answer = json.loads(self._answers.read_bytes()[at:].splitlines()[-1])
+        answer = self._ask(f"{rows} {seconds}", seconds + 60)
         return answer["seconds"], answer["latencies_s"]
+
+    def answer_golden(self) -> Floats:
+        """Logits FP32 [N,10] for the version's golden images. Raises NotStarted, OSError."""
+        return np.array(self._ask("golden", 120)["logits"], np.float32)
+
+    def _ask(self, line: str, timeout_s: float) -> dict[str, Any]:
+        at = self._answers.stat().st_size
+        self._child.tell(f"{line}\n")
+        self._child.wait_until(lambda: self._answers.read_bytes()[at:].endswith(b"}\n"), timeout_s)
+        answer: dict[str, Any] = json.loads(self._answers.read_bytes()[at:].splitlines()[-1])
+        return answer
 
     @property
     def processes(self) -> dict[str, int]:
         return {"forward": self._child.pid}
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def stop(self) -> None:
         self._child.stop()

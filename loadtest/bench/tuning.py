@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from loadtest.bench.comparisons import Case, TargetName
+from loadtest.bench.cases import Case, TargetName
 from loadtest.bench.meter import Meter
 from loadtest.bench.stage import USUAL, Stage
 from loadtest.bench.targets import Batching

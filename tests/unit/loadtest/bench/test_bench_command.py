@@ -1,9 +1,11 @@
-"""The whole command with real servers: one small comparison to its end, and one that is interrupted."""
+"""The whole command with real servers: one small comparison to its end, one interrupted, one killed."""
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,6 +14,7 @@ import pytest
 
 from loadtest.bench.comparisons import COMPARISONS
 from loadtest.bench.results import Report
+from tests.platform_process import wait_until
 
 COMMAND = [sys.executable, "-m", "loadtest.bench"]
 RUN_TIMEOUT_S = 400
@@ -31,6 +34,20 @@ def named(home: Path) -> list[int]:
     return found
 
 
+@contextmanager
+def begun(command: list[str], home: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command once it has measured two runs and begun the third."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert any(line.startswith("[3/") for line in iter(process.stderr.readline, ""))
+        assert named(home) != [process.pid]
+        yield process
+    finally:
+        process.terminate()
+        process.wait(RUN_TIMEOUT_S)
+
+
 def test_help_names_every_comparison() -> None:
     said = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
     assert all(comparison.name in said for comparison in COMPARISONS)
@@ -46,7 +63,7 @@ def test_an_unknown_comparison_is_refused_before_anything_starts(tmp_path: Path)
 
 @pytest.mark.engines
 @pytest.mark.timeout(2 * RUN_TIMEOUT_S)
-def test_a_comparison_runs_to_its_end_and_an_interrupted_one_leaves_its_figures(tmp_path: Path) -> None:
+def test_a_comparison_leaves_its_figures_interrupted_or_not_and_no_process_even_when_killed(tmp_path: Path) -> None:
     home, file = tmp_path / "bench", tmp_path / "figures.json"
     command = [
         *COMMAND,
@@ -77,20 +94,17 @@ def test_a_comparison_runs_to_its_end_and_an_interrupted_one_leaves_its_figures(
     assert "| in-process-64 |" in done.stdout
     assert named(home) == []
 
-    process = subprocess.Popen([*command, "--pairs", "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        assert any(line.startswith("[3/") for line in lines)
-        assert named(home) != [process.pid]
+    with begun([*command, "--pairs", "50"], home) as process:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=RUN_TIMEOUT_S)
-    finally:
-        process.terminate()
-        process.wait(RUN_TIMEOUT_S)
     assert process.returncode == 130
     report = msgspec.json.decode(file.read_bytes(), type=Report)
     assert report.is_interrupted
     assert len(report.comparisons[0].spread.values) == 1
     assert "Interrupted" in said
     assert named(home) == []
+
+    with begun([*command, "--pairs", "50"], home) as process:
+        process.kill()
+    wait_until(lambda: named(home) == [], 30, "whatever a killed bench had started is gone")
+    assert msgspec.json.decode(file.read_bytes(), type=Report) == report

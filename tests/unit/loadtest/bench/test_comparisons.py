@@ -4,17 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.bench.comparisons import (
-    COMPARISONS,
-    SHARES,
-    Case,
-    Comparison,
-    Protocol,
-    TargetName,
-    plan_rounds,
-    plan_steps,
-    plan_sweep,
-)
+from loadtest.bench.cases import Case, Protocol, TargetName
+from loadtest.bench.comparisons import COMPARISONS, Comparison
+from loadtest.bench.rounds import plan_rounds, plan_steps
 
 BY_NAME = {comparison.name: comparison for comparison in COMPARISONS}
 ASKED = """torchserve-64 torchserve-256 in-process-64 tf-64 one-connection forward-32 grpc-64 p99-64 open-loop-50
@@ -67,22 +59,6 @@ def test_whatever_is_chosen_both_sides_run_right_after_each_other(chosen: list[C
             assert found.index(comparison.b) < found.index(comparison.a)
 
 
-def test_the_sweep_has_every_protocol_number_of_connections_and_size() -> None:
-    swept = list(plan_sweep())
-    for protocol in (Protocol.JSON, Protocol.BINARY, Protocol.GRPC):
-        for connections in (1, 16, 64, 256):
-            for rows in (1, 32):
-                assert Case(TargetName.GATEWAY_TORCHSERVE, protocol, connections, rows) in swept
-
-
-def test_an_open_loop_of_the_sweep_follows_a_run_that_told_the_capacity() -> None:
-    swept = list(plan_sweep())
-    assert {case.share for case in swept if case.share} == set(SHARES)
-    for at, case in enumerate(swept):
-        if case.share:
-            assert Case(case.target, case.protocol) in swept[:at]
-
-
 @pytest.mark.parametrize(
     ("case", "text"),
     [
@@ -90,6 +66,10 @@ def test_an_open_loop_of_the_sweep_follows_a_run_that_told_the_capacity() -> Non
         (Case(TargetName.RAW_TORCH, Protocol.FORWARD, 1, 32), "raw torch, forward, 32 images"),
         (Case(TargetName.TORCHSERVE, connections=1), "torchserve alone, HTTP binary, 1 connection, 1 image"),
         (Case(TargetName.TORCHSERVE, share=0.5), "torchserve alone, HTTP binary, open loop at 50 %, 1 image"),
+        (
+            Case(TargetName.GATEWAY_TORCHSERVE, processes=2),
+            "gateway→torchserve, HTTP binary, 64 connections, 1 image, 2 gateway processes",
+        ),
     ],
 )
 def test_a_case_reads_as_one_would_say_it(case: Case, text: str) -> None:

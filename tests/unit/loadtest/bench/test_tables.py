@@ -2,11 +2,13 @@
 
 import pytest
 
-from loadtest.bench.comparisons import Case, TargetName
+from loadtest.bench.cases import Case, TargetName
+from loadtest.bench.document import markdown
 from loadtest.bench.figures import Figures, Latency, Spread
 from loadtest.bench.machine import Machine
+from loadtest.bench.markdown import number, spread_text, table
 from loadtest.bench.results import ComparisonResult, Report, Run
-from loadtest.bench.tables import comparison_table, cost_table, markdown, number, spread_text, table
+from loadtest.bench.tables import comparison_table, cost_table
 
 MACHINE = Machine(2, "Some CPU", "", 8 << 30, 1.25, "Linux 6", "3.11.7", {"torch": "2.13.0"}, "abc1234")
 
