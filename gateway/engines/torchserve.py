@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, 
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import Tensor
+from gateway.engines.http_connections import Answer, AnswerTooLong, HttpConnections, NoAnswer
 from gateway.engines.torchserve_loads import LOAD_TIMEOUT_S, Description, Loads
 
 log = logging.getLogger(__name__)
 
 CONTROL_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
+ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+"""As much as TorchServe itself lets through (workers/torch/launcher.py)."""
+
 # A version that TorchServe refused is offered again after this long: the cause may have been mended.
 REFUSAL_LIFETIME_S = 60.0
 
@@ -53,7 +57,9 @@ class TorchServe:
         self._address = address
         # A restarted container may have another address, so a name is looked up anew for connections a second later.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=1)
-        self._session = aiohttp.ClientSession(connector=connector)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        self._connections = HttpConnections(address.inference_url, CONNECT_TIMEOUT_S, ANSWER_LIMIT_BYTES)
         self._tokens: dict[str, str] = {}
         self._loads = Loads()
         self._refused: dict[tuple[str, int], tuple[float, str]] = {}
@@ -67,12 +73,11 @@ class TorchServe:
 
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
-        body = blobs.encode(batch.inputs)
-        url = f"{self._address.inference_url}/predictions/{batch.model}/{batch.version}"
+        pieces = blobs.encode_pieces(batch.inputs)
         key, clock = (batch.model, batch.version), asyncio.get_running_loop().time
         started = clock()
         try:
-            status, answer = await self._ask("inference", "POST", url, batch.deadline, body)
+            status, answer = await self._ask("inference", lambda token: self._predict(token, batch, pieces))
         finally:
             self._last_batch_at[key] = clock()
             self._longest_batch_s[key] = max(self._longest_batch_s.get(key, 0.0), clock() - started)
@@ -185,37 +190,43 @@ class TorchServe:
 
     async def close(self) -> None:
         """See gateway.core.ports.Engine."""
+        self._connections.close()
         await self._session.close()
 
-    async def _manage(self, method: str, path: str) -> tuple[int, bytes]:
-        url = self._address.management_url + path
+    async def _manage(self, method: str, path: str) -> Answer:
         try:
-            deadline = asyncio.get_running_loop().time() + CONTROL_TIMEOUT_S
-            return await self._ask("management", method, url, deadline)
-        except DeadlineExceeded as error:
+            async with asyncio.timeout(CONTROL_TIMEOUT_S):
+                return await self._ask("management", lambda token: self._control(token, method, path))
+        except TimeoutError as error:
             raise EngineUnreachable("torchserve's management API does not answer") from error
 
-    async def _ask(
-        self, kind: str, method: str, url: str, deadline: float, body: bytes | None = None
-    ) -> tuple[int, bytes]:
+    async def _ask(self, kind: str, call: Callable[[str], Awaitable[Answer]]) -> Answer:
         """One call; once more with fresh tokens when a restarted TorchServe no longer knows ours."""
         token = self._tokens.get(kind) or self._read_token(kind)
-        status, answer = await self._call(token, method, url, deadline, body)
+        status, answer = await call(token)
         if status == 400 and b"InvalidKeyException" in answer:
             fresh = self._read_token(kind)
             if fresh != token:
-                status, answer = await self._call(fresh, method, url, deadline, body)
+                status, answer = await call(fresh)
         return status, answer
 
-    async def _call(self, token: str, method: str, url: str, deadline: float, body: bytes | None) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+    async def _predict(self, token: str, batch: EngineBatch, pieces: Sequence[bytes | memoryview]) -> Answer:
+        path = f"/predictions/{batch.model}/{batch.version}"
+        headers = (("Authorization", f"Bearer {token}"), ("Content-Type", "application/octet-stream"))
+        try:
+            return await self._connections.post(path, headers, pieces, batch.deadline)
+        except TimeoutError as error:
+            raise DeadlineExceeded("torchserve did not answer before the deadline") from error
+        except NoAnswer as error:
+            raise EngineUnreachable(f"torchserve cannot be reached: {error}") from error
+        except AnswerTooLong as error:
+            raise EngineFailed(f"torchserve's answer is too long: {error}") from error
 
-        async def send() -> tuple[int, bytes]:
-            left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:  # aiohttp takes 0 for no limit at all
-                raise TimeoutError
-            timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=CONNECT_TIMEOUT_S)
-            async with self._session.request(method, url, data=body, headers=headers, timeout=timeout) as response:
+    async def _control(self, token: str, method: str, path: str) -> Answer:
+        url, headers = self._address.management_url + path, {"Authorization": f"Bearer {token}"}
+
+        async def send() -> Answer:
+            async with self._session.request(method, url, headers=headers) as response:
                 return response.status, await response.read()
 
         try:
@@ -227,8 +238,6 @@ class TorchServe:
                 return await send()
         except aiohttp.ConnectionTimeoutError as error:
             raise EngineUnreachable(f"torchserve did not take a connection in {CONNECT_TIMEOUT_S:g} s") from error
-        except TimeoutError as error:
-            raise DeadlineExceeded("torchserve did not answer before the deadline") from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(f"torchserve cannot be reached: {error}") from error
 

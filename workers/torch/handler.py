@@ -43,6 +43,12 @@ DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 
 Tensors = dict[str, torch.Tensor]
 
+MOST_LAYOUTS = 256
+LONGEST_REMEMBERED_BYTES = 1024
+
+Part = tuple[str, torch.dtype, torch.Size, int]
+"""Name, type and shape of a tensor, and where in a body it begins."""
+
 
 def refusal(message: str) -> bytes:
     """The body of an answer 400, in the shape of TorchServe's own errors."""
@@ -86,8 +92,28 @@ def fault(tensors: Tensors, specs: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def header_end(blob: bytes | bytearray) -> int:
+    """Where the header of a blob ends and its tensors begin: the header's length comes first, in eight bytes."""
+    return 8 + int.from_bytes(blob[:8], "little")
+
+
+def lay_out(body: bytearray, tensors: Tensors) -> tuple[Part, ...] | None:
+    """Where the tensors that were read from `body` lie in it; None where one is empty or not aligned."""
+    end = header_end(body)
+    entries = json.loads(body[8:end])
+    begins = {name: end + entries[name]["data_offsets"][0] for name in tensors}
+    if any(tensor.nbytes == 0 or begins[name] % tensor.element_size() for name, tensor in tensors.items()):
+        return None
+    return tuple((name, tensor.dtype, tensor.shape, begins[name]) for name, tensor in tensors.items())
+
+
 class Handler:
-    """Loads the network of its archive and answers batches of requests with it."""
+    """Loads the network of its archive and answers batches of requests with it.
+
+    What the safetensors package says of a header is remembered, since a model's are few and come again and again: of a
+    request's where its tensors lie, once they fit the signature; of an answer's, the header itself. TorchServe takes a
+    module with one class only, so this is done here.
+    """
 
     def initialize(self, context: Any) -> None:
         """Called once by TorchServe. Raises OSError or ValueError when the archive is not whole."""
@@ -97,6 +123,8 @@ class Handler:
         folder = Path(properties["model_dir"])
         signature = json.loads((folder / "signature.json").read_text("utf-8"))
         self._inputs: list[dict[str, Any]] = signature["inputs"]
+        self._layouts: dict[tuple[bytes, int], tuple[Part, ...]] = {}
+        self._headers: dict[tuple[tuple[str, torch.dtype, torch.Size], ...], tuple[bytes, list[str]]] = {}
         self._output_names = [spec["name"] for spec in signature["outputs"]]
         # Only tensors whose rows are alike can be joined into one batch, and only outputs with rows be split again.
         self._is_stackable = all(s["shape"][:1] == [-1] and -1 not in s["shape"][1:] for s in self._inputs)
@@ -111,8 +139,7 @@ class Handler:
         answers = [b""] * len(data)
         accepted: dict[int, Tensors] = {}
         for index, row in enumerate(data):
-            tensors, message = decode_request(row)
-            message = message or fault(tensors, self._inputs)
+            tensors, message = self._read(row)
             if message:
                 # Only ASCII without line ends may enter the status line; the message itself goes into the body.
                 context.set_response_status(400, "Bad Request", index)
@@ -123,8 +150,44 @@ class Handler:
                 accepted[index] = tensors
         outputs = self._infer(list(accepted.values()))
         for index, tensors in zip(accepted, outputs, strict=True):
-            answers[index] = encode_answer(tensors)
+            answers[index] = self._write(tensors)
         return answers
+
+    def _read(self, row: Mapping[str, object]) -> tuple[Tensors, str]:
+        """The tensors of one request, views of its body if they can be, and what is wrong with it ("" for nothing)."""
+        body = row.get("body")
+        if not isinstance(body, bytearray) or (end := header_end(body)) > LONGEST_REMEMBERED_BYTES:
+            return self._read_anew(row)
+        key = bytes(body[:end]), len(body)
+        if (layout := self._layouts.get(key)) is not None:
+            return {
+                name: torch.frombuffer(body, dtype=dtype, count=shape.numel(), offset=begin).view(shape)
+                for name, dtype, shape, begin in layout
+            }, ""
+        tensors, message = self._read_anew(row)
+        if not message and (layout := lay_out(body, tensors)) is not None:
+            if len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[key] = layout
+        return tensors, message
+
+    def _read_anew(self, row: Mapping[str, object]) -> tuple[Tensors, str]:
+        tensors, message = decode_request(row)
+        return tensors, message or fault(tensors, self._inputs)
+
+    def _write(self, tensors: Tensors) -> bytes:
+        """The blob of an answer."""
+        key = tuple([(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()])
+        if (known := self._headers.get(key)) is not None:
+            header, order = known
+            pieces = [tensors[name].view(-1).view(torch.uint8).numpy().data for name in order]
+            return b"".join((header, *pieces))
+        blob = encode_answer(tensors)
+        header = blob[: header_end(blob)]
+        if len(self._headers) >= MOST_LAYOUTS:
+            self._headers.clear()
+        self._headers[key] = header, list(json.loads(header[8:]))
+        return blob
 
     def _infer(self, requests: Sequence[Tensors]) -> list[Tensors]:
         """Outputs for each request, from one forward pass where the requests can be joined."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,6 +73,13 @@ def row(**tensors: NDArray[np.generic]) -> dict[str, object]:
     return {"body": bytearray(safetensors.numpy.save(tensors))}
 
 
+def test_torchserve_finds_the_handler() -> None:
+    """Its loader takes a module with one class, and no other."""
+    from ts.utils.util import list_classes_from_module
+
+    assert [found.__name__ for found in list_classes_from_module(load_handler())] == ["Handler"]
+
+
 def test_answers_a_blob_of_named_outputs(handler: Any, folder: Path) -> None:
     context = context_of(folder)
     (answer,) = handler.handle([row(images=ONES)], context)
@@ -111,6 +119,51 @@ def test_refuses_a_bad_request_without_disturbing_its_batch_mates(
 def test_a_request_without_rows_gets_an_answer_without_rows(handler: Any, folder: Path) -> None:
     (answer,) = handler.handle([row(images=ONES[:0])], context_of(folder))
     assert safetensors.numpy.load(answer)["logits"].shape == (0, 2)
+
+
+def test_the_same_header_again_is_read_and_answered_the_same(handler: Any, folder: Path) -> None:
+    for rows in (3, 3, 0, 0, 3):
+        request = row(images=rows * ONES[:rows])
+        sent = bytes(request["body"])  # type: ignore[call-overload]
+        (answer,) = handler.handle([request], context_of(folder))
+        expected = np.full((rows, 2), [4 * rows, 40 * rows], np.float32)
+        np.testing.assert_array_equal(safetensors.numpy.load(answer)["logits"], expected)
+        assert request["body"] == sent
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda b: b[:-1], lambda b: b + b"x", lambda b: b.replace(b"F32", b"I32"), lambda b: b.replace(b"[3,2", b"[2,3")],
+    ids=["short", "long", "dtype", "shape"],
+)
+def test_what_is_known_does_not_help_what_does_not_fit(
+    handler: Any, folder: Path, spoil: Callable[[bytearray], bytearray]
+) -> None:
+    good = row(images=ONES)
+    bad = {"body": spoil(bytearray(safetensors.numpy.save({"images": ONES})))}
+    for _ in range(2):
+        context = context_of(folder, requests=2)
+        handler.handle([good, bad], context)
+        assert [context.get_response_status(index)[0] for index in range(2)] == [200, 400]
+
+
+def test_tensors_that_lie_askew_are_read(folder: Path) -> None:
+    """safetensors' own writer aligns them, others need not."""
+    inputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in (("images", "FP32"), ("a", "UINT8"))]
+    (folder / "signature.json").write_text(json.dumps(SIGNATURE | {"inputs": inputs}))
+    (folder / "model.py").write_text(
+        MODEL.replace("images):", "images, a):").replace("images.sum((1, 2))", "(images + a)")
+    )
+    handler = load_handler().Handler()
+    handler.initialize(context_of(folder))
+    header = (
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+        b'"images":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}'
+    )
+    blob = len(header).to_bytes(8, "little") + header + b"\x02" + np.float32(3).tobytes()
+    for _ in range(2):
+        (answer,) = handler.handle([{"body": bytearray(blob)}], context_of(folder))
+        np.testing.assert_array_equal(safetensors.numpy.load(answer)["logits"], [[5, 50]])
 
 
 def test_inputs_must_agree_in_their_number_of_rows() -> None:
@@ -161,9 +214,10 @@ def test_torchscript_takes_and_gives_several_tensors(tmp_path: Path, network: to
     handler = load_handler().Handler()
     handler.initialize(context_of(tmp_path))
     a, b = np.arange(6, dtype=np.float32).reshape(3, 2), np.full((3, 2), 10, np.float32)
-    # Two requests, which an output without rows keeps from being joined.
-    answers = handler.handle([row(b=b, a=a), row(a=a[:1], b=b[:1])], context_of(tmp_path, requests=2))
-    for answer, rows in zip(answers, (3, 1), strict=True):
+    # Several requests, which an output without rows keeps from being joined.
+    requests = [row(b=b, a=a), row(a=a[:1], b=b[:1]), row(a=a, b=b)]
+    answers = handler.handle(requests, context_of(tmp_path, requests=3))
+    for answer, rows in zip(answers, (3, 1, 3), strict=True):
         tensors = safetensors.numpy.load(answer)
         assert set(tensors) == {"sum", "rows"}
         np.testing.assert_array_equal(tensors["sum"], (a + 2 * b)[:rows])
@@ -183,6 +237,8 @@ def test_bf16_comes_and_goes(folder: Path) -> None:
     (folder / "model.py").write_text(MODEL.replace("* self.scale", "* self.scale.bfloat16()"))
     handler, context = load_handler().Handler(), context_of(folder)
     handler.initialize(context)
-    [answer] = handler.handle([{"body": bytearray(blobs.encode({"images": narrow(ONES)}))}], context)
+    request = {"body": bytearray(blobs.encode({"images": narrow(ONES)}))}
+    first, answer = (handler.handle([request], context)[0] for _ in range(2))
+    assert first == answer
     assert context.get_response_status(0)[0] == 200, answer
     assert widen(blobs.decode(answer)["logits"]).tolist() == [[4, 40]] * 3
