@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
     batch_in_flight: PositiveInt = 2
     batch_rows: PositiveInt = 64
-    latency_target_s: PositiveFloat = 0.1
+    latency_target_s: PositiveFloat = 0.25
     queue_rows: PositiveInt = 8192
     """Rows that may wait for one version on one engine; a request of more rows is refused with 413."""
 
