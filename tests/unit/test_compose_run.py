@@ -35,6 +35,7 @@ def test_without_an_engine_it_is_skipped_with_the_reason(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("code", "said"), [(0, "has run"), (1, "did not help")])
+@pytest.mark.long
 def test_a_script_that_brings_up_no_engine_is_a_failure(tmp_path: Path, code: int, said: str) -> None:
     script = program(tmp_path / "engine-up", SCRIPT.format(code=code))
     done = run(tmp_path, TWINSERVE_ENGINE_UP=str(script))

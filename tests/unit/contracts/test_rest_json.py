@@ -84,6 +84,7 @@ def test_what_is_refused(body: bytes, what: str, offset: int) -> None:
     assert told.value.message == f"JSON Parse error: {what} at offset: {offset}"
 
 
+@pytest.mark.long
 def test_no_depth_is_too_deep_to_be_refused_or_described() -> None:
     depth = 200_000
     document = parse_json(b'{"a": ' + b"[" * depth + b"]" * depth + b"}")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,6 +110,7 @@ def hostile(seed: int) -> Iterator[tuple[str, bytes, dict[str, str]]]:
         yield path, body, headers
 
 
+@pytest.mark.long
 def test_hostile_requests_of_every_dialect(listening: Listening) -> None:
     statuses: set[int] = set()
     with requests.Session() as session:

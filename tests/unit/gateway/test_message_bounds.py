@@ -78,6 +78,7 @@ def test_up_to_the_bound_and_no_further(what: str) -> None:
         parse(REQUEST, AT_THE_BOUND[what](1))
 
 
+@pytest.mark.long
 def test_what_is_as_large_as_a_message_may_be_is_no_matter() -> None:
     fp32 = delimited(bytes(LARGEST // 4 * 4), REQUEST, *CONTENTS, "fp32_contents")
     assert len(parse(REQUEST, fp32).inputs[0].contents.fp32_contents) == LARGEST // 4
@@ -86,6 +87,7 @@ def test_what_is_as_large_as_a_message_may_be_is_no_matter() -> None:
     assert len(parse(REQUEST, wide).inputs[0].contents.int64_contents) == LARGEST // 10
 
 
+@pytest.mark.long
 def test_over_grpc_it_is_the_clients_fault(served: Served) -> None:
     tensorflow = TENSORFLOW.PredictRequest
     hostile = {
@@ -117,6 +119,7 @@ def test_malformed_bytes_are_told_as_such() -> None:
             parse(REQUEST, message)
 
 
+@pytest.mark.long
 def test_damaged_messages_are_parsed_or_refused() -> None:
     """Whatever the walk makes of them: it refuses none that is within the bounds, and ends without another error."""
     chance = random.Random(6)

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from tests.unit.gateway.listening import Listening
 
 
+@pytest.mark.long
 def test_no_operation_answers_with_a_server_error(listening: Listening) -> None:
     """Through strategies, not schemathesis's pytest plugin, which does not work with pytest 9.2."""
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{listening.port}/openapi.json")

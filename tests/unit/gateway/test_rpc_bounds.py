@@ -82,6 +82,7 @@ async def test_watches_do_not_take_the_calls_of_inference(here: Here) -> None:
         call.cancel()
 
 
+@pytest.mark.long
 async def test_streams_do_not_take_the_calls_of_inference(here: Here) -> None:
     """Over two connections: each may have as many calls as there are seats, and no more."""
     async with grpc.aio.insecure_channel(here.server.port.target, (("grpc.use_local_subchannel_pool", 1),)) as other:

@@ -110,6 +110,7 @@ def pictures(size_bytes: int) -> Any:
     return request
 
 
+@pytest.mark.long
 def test_a_message_may_be_64_mib_and_no_more(client: RpcClient) -> None:
     # So many small rows are read whole, and refused for their number alone.
     whole = pictures(64 * 2**20 - 100)
@@ -242,6 +243,7 @@ def damage(message: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # in the fake engine, which doubles
+@pytest.mark.long
 def test_damaged_messages_are_the_clients_fault(client: RpcClient) -> None:
     chance = random.Random(20)
     codes: Counter[str] = Counter()

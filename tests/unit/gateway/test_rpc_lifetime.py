@@ -204,6 +204,7 @@ async def test_processes_share_a_held_port() -> None:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.long
 def test_a_gateway_without_its_port_ends_with_the_reason(tmp_path: Path, processes: str) -> None:
     ports = free_ports()
     environment = {

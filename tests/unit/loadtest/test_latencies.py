@@ -30,6 +30,7 @@ def test_quantiles_are_in_milliseconds() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])
+@pytest.mark.long
 def test_nineteen_of_twenty_intervals_hold_the_true_ratio(scale: float) -> None:
     runs = [compare_blocks(blocks(seed, scale), resamples=100) for seed in range(40)]
     for ratios in zip(*runs, strict=True):
@@ -41,6 +42,7 @@ def test_nineteen_of_twenty_intervals_hold_the_true_ratio(scale: float) -> None:
         assert np.median([ratio.value or 0 for ratio in ratios]) == pytest.approx(scale, rel=0.03)
 
 
+@pytest.mark.long
 def test_events_that_differ_widen_the_interval() -> None:
     """Requests of one event are alike: treating them as independent would claim too much."""
     [alike, _], [varied, _] = compare_blocks(blocks(1, 1)), compare_blocks(blocks(1, 1, spread=0.5))

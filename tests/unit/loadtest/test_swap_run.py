@@ -152,6 +152,7 @@ async def test_interrupted_it_reports_what_there_is() -> None:
     assert report.ledger_fault == ""
 
 
+@pytest.mark.long
 async def test_latency_inside_a_swap_is_told_apart_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer is held back while a swap is under way: inside is far slower than outside.
 

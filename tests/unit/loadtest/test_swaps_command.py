@@ -84,6 +84,7 @@ async def test_ctrl_c_reports_what_there_is(repository: Path) -> None:
     assert report["offered"] == report["answered"] > 0
 
 
+@pytest.mark.long
 async def test_without_versions_or_a_token_it_says_so(repository: Path, tmp_path: Path) -> None:
     async with fake_gateway() as gateway:
         code, _, said = await run(gateway, repository, "--model", "other")

@@ -98,6 +98,7 @@ def test_failures_as_text_and_as_json(arguments: tuple[str, ...], code: int, sai
     assert said in json.loads(told.stdout)["error"]
 
 
+@pytest.mark.long
 def test_a_training_that_fails_is_told_as_json(tmp_path: Path) -> None:
     told = run("train", "--out", str(tmp_path / "weights.json"), "--json")
     assert told.exit_code == 1

@@ -89,6 +89,7 @@ def test_missing_weights_are_named(paths: ModelPaths, model_dir: Path) -> None:
         publish_versions(paths.repository, model_dir, [7], lambda _: None)
 
 
+@pytest.mark.long
 def test_own_weights_become_the_version_after_the_newest(
     paths: ModelPaths, model_dir: Path, own_weights: Path, publish: Publish
 ) -> None:

@@ -76,6 +76,7 @@ def test_many_small_members_cost_no_more_than_they_are_long() -> None:
     assert seconds(small + large) < 40 * max(alone, 0.005)
 
 
+@pytest.mark.long
 def test_gzip_may_grow_to_its_limit_and_no_further() -> None:
     full = gzip.compress(bytes(MAX_INFLATED_BYTES), 1)
     assert len(inflate(full)) == MAX_INFLATED_BYTES

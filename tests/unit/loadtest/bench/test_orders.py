@@ -66,6 +66,7 @@ def test_a_file_that_is_no_report_is_refused(
 
 
 @pytest.mark.frameworks
+@pytest.mark.long
 def test_without_a_gpu_there_is_one_line_and_no_figure(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtest.bench", "--gpu", "--home", str(tmp_path / "bench")]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
