@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install up test test-fast compose-test fuzz chaos chaos-swap bench bench-quick bench-swap check format generate clean
+.PHONY: help install up test test-fast loadtest-quick compose-test fuzz chaos chaos-swap bench bench-quick bench-gpu bench-swap check format generate clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,8 +25,8 @@ $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP_INSTALL) '.[gateway]'
 	@echo "installing 2/3: torch and TorchServe"
 	@$(PIP_INSTALL) '.[torch]'
-	@echo "installing 3/3: TensorFlow (3 GB in all)"
-	@$(PIP_INSTALL) '.[gateway,torch,tf]'
+	@echo "installing 3/3: TensorFlow and the load tests (3 GB in all)"
+	@$(PIP_INSTALL) '.[gateway,torch,tf,load]'
 	@touch $@
 
 $(DEV_STAMP): $(RUN_STAMP)
@@ -42,15 +42,18 @@ up: $(RUN_STAMP)  ## both engines and the gateway, until Ctrl-C
 # First what needs neither engines nor training, so that a broken unit test is told within a minute or two; then those,
 # one test at a time, since they share the cores with their clients. Either part fails the target.
 test: test-fast  ## every test; starts real engines, takes minutes
-	$(PYTEST) -m 'engines or frameworks'
+	$(PYTEST) -m 'engines or frameworks or long'
 
 # Three processes even for two cores, since many tests wait for something. In them and in what they start, numpy has
 # one thread: more would only wait for each other.
-test-fast: $(DEV_STAMP)  ## the tests without engines and training, under 90 s
-	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines and not frameworks' -n 3 --dist worksteal
+test-fast: $(DEV_STAMP)  ## the tests without engines, training and long ones, under 90 s
+	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines and not frameworks and not long' -n 3 --dist worksteal
 
 compose-test: $(DEV_STAMP)  ## the end-to-end tests against the platform from containers; says so when it cannot run
 	$(BIN)/python -m tests.compose_run
+
+loadtest-quick: $(DEV_STAMP)  ## every load scenario for some seconds, against a platform of its own; 3 minutes
+	$(PYTEST) -s tests/e2e/test_loadtest.py
 
 fuzz: $(DEV_STAMP)  ## 20,000 hostile requests against real engines (TWINSERVE_FUZZ_SEED, TWINSERVE_FUZZ_REQUESTS)
 	TWINSERVE_FUZZ_REQUESTS=$${TWINSERVE_FUZZ_REQUESTS:-20000} $(PYTEST) -s tests/e2e/test_fuzz.py
@@ -61,11 +64,14 @@ chaos: $(DEV_STAMP)  ## 20 kills at random moments, under load
 chaos-swap: $(DEV_STAMP)  ## 30 swaps cut short by kill -9, under load (TWINSERVE_CHAOS_SEED)
 	TWINSERVE_CHAOS_SWAPS=$${TWINSERVE_CHAOS_SWAPS:-30} $(PYTEST) -s tests/e2e/test_swap_chaos.py
 
-bench: $(DEV_STAMP)  ## gateway against engines alone, a rival in one process and the bare model; 25 minutes (ARGS="--only NAME")
+bench: $(DEV_STAMP)  ## gateway against engines alone, a rival in one process and the bare model, and how costs grow; 25 minutes (ARGS="--only NAME")
 	$(BIN)/python -m loadtest.bench $(ARGS)
 
 bench-quick: $(DEV_STAMP)  ## the same comparisons in three short pairs each, under three minutes (ARGS="--json FILE")
 	$(BIN)/python -m loadtest.bench --quick $(ARGS)
+
+bench-gpu: $(DEV_STAMP)  ## parity, speed and memory on a GPU; says so and fails where there is none
+	$(BIN)/python -m loadtest.bench --gpu $(ARGS)
 
 bench-swap: $(DEV_STAMP)  ## 50 promotes under load, against a running `make up` (TWINSERVE_BENCH_RATE, TWINSERVE_BENCH_PROMOTES)
 	$(BIN)/python -m loadtest.swaps --rate $${TWINSERVE_BENCH_RATE:-300} --promotes $${TWINSERVE_BENCH_PROMOTES:-50} --keep 0

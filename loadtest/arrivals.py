@@ -1,7 +1,7 @@
 """When requests arrive, for open-loop load: pure, no clock, so that every run of a seed asks at the same moments."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -30,3 +30,18 @@ def _draw(rate_per_s: float, generator: np.random.Generator, duration_s: float) 
                 return
             yield time_s
         last_s = float(times_s[-1])
+
+
+def varying_arrivals(
+    rate_at: Callable[[float], float], most_per_s: float, seed: int, duration_s: float = math.inf
+) -> Iterator[float]:
+    """Arrival times of a Poisson process whose rate changes: `rate_at(offset_s)` requests a second, at most
+    `most_per_s`.
+
+    Arrivals of the highest rate are drawn and each is kept with probability rate / highest (thinning; Lewis & Shedler
+    1979). Raises ValueError.
+    """
+    chance = np.random.default_rng((seed, 1))
+    for offset_s in poisson_arrivals(most_per_s, seed, duration_s):
+        if chance.random() * most_per_s < rate_at(offset_s):
+            yield offset_s

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from contracts.addresses import Ports
 from twinserve.client import CallError
+from twinserve.compare_command import compare
 from twinserve.docker_daemon import DockerFailed
+from twinserve.loadtest_command import loadtest
 from twinserve.options import Commands, Engine, Json, JsonLines, Url, fail, gateway
 from twinserve.places import Places, environment
 from twinserve.publish_command import publish
@@ -206,7 +208,7 @@ def watchdog(
         fail(str(error), as_json)
 
 
-for command in (publish, promote, rollback, route):
+for command in (publish, promote, rollback, route, loadtest, compare):
     app.command()(command)
 
 

@@ -1,0 +1,77 @@
+"""The one sentence: which engine is faster and by how much, or that nothing of the kind can be said. Pure."""
+
+from loadtest.compare.results import Comparison, Label, Verdict
+from loadtest.compare.statistics import LEAST_PAIRS, Effect, Outcome, decide
+
+
+def find_verdict(gateway: Comparison, noise: Comparison, a: Label, b: Label, metric: str, rate_per_s: float) -> Verdict:
+    """Of the pairs behind the gateway, by one metric that was named before anything was measured."""
+    effect, floor = gateway.effects[metric], noise.effects[metric]
+    outcome = decide(effect, floor)
+    sentence = _say(outcome, effect, floor, (a, b), f"{metric} latency at {shown(rate_per_s)} requests a second")
+    noise_percent = None if floor.farthest is None else _percent(floor)
+    caution = _caution(noise, floor)
+    if outcome not in (Outcome.A_LESS, Outcome.B_LESS):
+        return Verdict(outcome, None, sentence, noise_percent, caution)
+    percent, low, high = _excess(outcome, effect)
+    faster = (a if outcome is Outcome.A_LESS else b).engine
+    return Verdict(outcome, faster, sentence, noise_percent, caution, percent, low, high)
+
+
+def shown(value: float) -> str:
+    """A number as people read it: three digits that count, and all those before the point."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.1e}"
+
+
+def _say(outcome: Outcome, effect: Effect, floor: Effect, labels: tuple[Label, Label], what: str) -> str:
+    a, b = (label.text for label in labels)
+    if outcome is Outcome.TOO_FEW:
+        return f"Nothing can be said of {a} and {b}: {effect.pairs} pairs count, {LEAST_PAIRS} are needed."
+    ratio = f"{b} over {a} is {_three(effect.ratio)}, 95 % interval {_three(effect.low)} to {_three(effect.high)}"
+    if outcome is Outcome.NOT_DETECTABLE:
+        return f"No difference is detectable in {what}: {ratio}, {effect.pairs} pairs."
+    if outcome is Outcome.WITHIN_NOISE:
+        return (
+            f"No difference beyond the noise in {what}: {ratio}, {effect.pairs} pairs, and an engine may differ from "
+            f"itself by {shown(_percent(floor))} %."
+        )
+    faster, slower = (a, b) if outcome is Outcome.A_LESS else (b, a)
+    percent, low, high = _excess(outcome, effect)
+    return (
+        f"{faster} is faster: {what} is {shown(percent)} % higher with {slower}, "
+        f"95 % interval {shown(low)} to {shown(high)} %, {effect.pairs} pairs."
+    )
+
+
+def _excess(outcome: Outcome, effect: Effect) -> tuple[float, float, float]:
+    """By how many percent the slower is above the faster, and the interval's ends."""
+    ratio, low, high = (value or 1.0 for value in (effect.ratio, effect.low, effect.high))
+    if outcome is Outcome.B_LESS:
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    return 100 * (ratio - 1), 100 * (low - 1), 100 * (high - 1)
+
+
+def _percent(floor: Effect) -> float:
+    """The farther end of an interval from 1, in percent."""
+    ends = (floor.low or 1.0, floor.high or 1.0)
+    return 100 * max(max(end, 1 / end) - 1 for end in ends)
+
+
+def _caution(noise: Comparison, floor: Effect) -> str:
+    if floor.low is None:
+        return f"The noise floor is unknown: {noise.pairs} pairs of it count, {LEAST_PAIRS} are needed."
+    if floor.excludes_one:
+        return (
+            "An engine compared with itself seems to differ. By chance that happens once in 20 runs; if it happens "
+            "again, something on this machine spoils the measurement."
+        )
+    return ""
+
+
+def _three(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
