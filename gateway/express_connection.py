@@ -6,7 +6,7 @@ come at once is given back to uvicorn as well, whose app knows how long to wait 
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -51,11 +51,11 @@ class KnownHeads:
 
 @dataclass(slots=True)
 class _Incoming:
-    """A request whose head is read. `sent` is where it began and how long its head is, where that is known."""
+    """A request whose head is read; `sent` is what it came in, and how long its head is."""
 
     head: Head
-    body: bytes = b""
-    sent: tuple[bytes, int] | None = None
+    sent: tuple[bytes, int]
+    body: bytearray = field(default_factory=bytearray)
     patience: asyncio.TimerHandle | None = None
 
 
@@ -88,9 +88,13 @@ class ExpressProtocol(GuardedProtocol):
                     self.forget_head()
                     self._answer(head, data[end:])
                     return
-                self._sent = (data, end)
+                # A parser takes empty lines before a request for nothing, and the end of a head is elsewhere then.
+                if data.startswith(b"POST "):
+                    self._sent = (data, end)
         super().data_received(data)
         self._sent = None
+        if self._incoming is not None and self._incoming.patience is None:
+            self._incoming.patience = self.loop.call_later(BODY_PATIENCE_S, self._give_back)
 
     def _is_between(self) -> bool:
         """Whether nothing is under way: what comes now begins a request."""
@@ -106,16 +110,14 @@ class ExpressProtocol(GuardedProtocol):
     def on_headers_complete(self) -> None:
         sent, self._sent = self._sent, None  # it is the first head in these bytes alone
         head = None
-        if sent is not None and self.parser.get_http_version() == "1.1":
+        if sent is not None and self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive():
             head = self._express.find(self.parser.get_method(), self.url, self.headers)
         if head is None or sent is None or len(sent[0]) - sent[1] > head.body_bytes:
             super().on_headers_complete()
             return
         self.part = Part.BODY
         self.forget_head()
-        self._incoming = _Incoming(head, sent=sent)
-        if len(sent[0]) - sent[1] < head.body_bytes:
-            self._incoming.patience = self.loop.call_later(BODY_PATIENCE_S, self._give_back)
+        self._incoming = _Incoming(head, sent)
 
     def on_body(self, body: bytes) -> None:
         if self._incoming is None:
@@ -130,11 +132,11 @@ class ExpressProtocol(GuardedProtocol):
             return
         self.part = Part.NOTHING
         self.has_progressed = True
-        if incoming.sent is not None:
-            data, end = incoming.sent
-            if data[end:] == incoming.body[: len(data) - end]:  # both found the same end of the head
-                self._known.add(data[:end], incoming.head)
-        self._answer(incoming.head, incoming.body)
+        data, end = incoming.sent
+        body = bytes(incoming.body)
+        if data[end:] == body[: len(data) - end]:  # both found the same end of the head
+            self._known.add(data[:end], incoming.head)
+        self._answer(incoming.head, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_incoming()
@@ -144,7 +146,7 @@ class ExpressProtocol(GuardedProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """uvicorn drains: what is under way is answered."""
+        """uvicorn drains: what is under way is answered, and what was pipelined after it is for another connection."""
         if self._trip is not None:
             self._is_last = True
             return
@@ -172,7 +174,7 @@ class ExpressProtocol(GuardedProtocol):
         if incoming is not None:
             super().on_headers_complete()
             if incoming.body:
-                super().on_body(incoming.body)
+                super().on_body(bytes(incoming.body))
 
     def _answer(self, head: Head, body: bytes) -> None:
         trip = self._express.begin(head, body, self._write)

@@ -8,6 +8,7 @@ answered whole: the first part to fail fails it.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from gateway.core.messages import EngineBatch
 from gateway.core.pace import Bounds, Pace
 from gateway.core.ports import Engine, Events
 from gateway.core.tensors import Signature, Tensor, count_bytes
+
+log = logging.getLogger(__name__)
 
 _EXPIRY_PAUSE_S = 0.005
 
@@ -200,7 +203,8 @@ class Batcher:
     def _dispatch(self) -> None:
         self._is_due = False
         while self._may_send():
-            batch = self._line.take(self._pace.rows_limit, self._limits.batch_bytes)
+            beside_others = not self._pace.may_send(len(self._batches), is_full=False)
+            batch = self._line.take(self._pace.rows_limit, self._limits.batch_bytes, full_first=beside_others)
             self._unanswered_since = self._unanswered_since or perf_counter()
             task = asyncio.get_running_loop().create_task(self._run(batch))
             self._batches[task] = batch
@@ -220,7 +224,10 @@ class Batcher:
         if ticket.is_over:
             return
         self.withdraw(ticket)
-        ticket.reply(outcome)
+        try:
+            ticket.reply(outcome)
+        except Exception:
+            log.exception("a bug in what follows an answer; the others in its batch are told theirs")
 
     def _fail(self, tickets: Sequence[Ticket], error: ServingError) -> None:
         for ticket in tickets:

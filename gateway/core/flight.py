@@ -8,6 +8,7 @@ protocol and no engine by name.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, perf_counter
@@ -34,6 +35,8 @@ from gateway.core.router import Lane, Router, VersionRoute
 
 Doubt = Callable[[LaneKey, bool], None]
 """Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 Then = Callable[[InferAnswer | ServingError], None]
@@ -123,13 +126,12 @@ class Flight:
         self._means.events.failed(self.request.model, self.request.version)
 
     def _guard(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """A bug must not leave an accepted request uncounted."""
+        """A bug must not leave an accepted request uncounted, nor anybody waiting for its answer."""
         try:
             step(*args, **kwargs)
-        except BaseException:
-            if not self._is_over:
-                self._close(is_fault=True)
-            raise
+        except Exception:
+            log.exception("a bug ended a request for %s", self.request.model)
+            self.end(EngineFailed("internal error; see the gateway's log"))
 
     def _look_again(self) -> None:
         try:
@@ -181,12 +183,15 @@ class Flight:
         if lane is None or self._is_over:
             return
         self._ticket = None
+        self._guard(self._go_on_after, lane, outcome)
+
+    def _go_on_after(self, lane: Lane, outcome: Served | ServingError) -> None:
         if isinstance(outcome, Served):
             self._answer(lane, outcome)
         elif self._is_final(lane, outcome):
             self.end(outcome)
         else:
-            self._guard(self._ask_next)
+            self._ask_next()
 
     def _is_final(self, lane: Lane, error: ServingError) -> bool:
         """Whether no other engine is worth asking after this; remembers what was wrong with this one."""

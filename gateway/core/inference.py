@@ -5,18 +5,15 @@ its version is there; what becomes of it then is gateway.core.flight's. Knows no
 """
 
 import asyncio
-import logging
 from dataclasses import dataclass
 
 from gateway.core.counts import Ledger
-from gateway.core.errors import EngineFailed, ServingError
+from gateway.core.errors import ServingError
 from gateway.core.flight import Doubt, Flight, Means, Then
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.mirror import Mirror
 from gateway.core.ports import Events
 from gateway.core.router import Router, VersionRoute
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +88,7 @@ class Inference:
         return task
 
     async def _wait_for_engine(self, flight: Flight) -> None:
-        try:
-            flight.go_on(await self._engine_returns(flight.request))
-        except Exception:
-            log.exception("a bug ended a request that waited for an engine")
-            flight.end(EngineFailed("internal error; see the gateway's log"))
+        flight.go_on(await self._engine_returns(flight.request))
 
     async def _engine_returns(self, request: InferRequest) -> bool:
         """Wait for an engine that can answer for the version asked for; False when it is not worth it, or no longer."""

@@ -14,9 +14,12 @@ owner's, who sees `rows` before he pushes.
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from itertools import islice
 from typing import Generic, TypeAlias, TypeVar
 
 ItemT = TypeVar("ItemT", bound=Hashable)
+
+_MOST_LOOKED_AT = 8  # a client may send thousands of shapes
 
 
 Share: TypeAlias = tuple[ItemT, int, int]
@@ -98,20 +101,26 @@ class Line(Generic[ItemT]):
         return rows
 
     def full(self, rows_limit: int, bytes_limit: int = sys.maxsize) -> bool:
-        """Whether waiting longer could not make the next batch larger."""
-        for lane in self._lanes.values():
-            return lane.is_alone or lane.rows >= rows_limit or lane.size_bytes >= bytes_limit
-        return False
+        """Whether there is a batch that waiting longer could not make larger, of one of the keys whose turn is next."""
+        return self._find_full(rows_limit, bytes_limit) is not None
 
-    def take(self, rows_limit: int, bytes_limit: int = sys.maxsize) -> list[Share[ItemT]]:
+    def _find_full(self, rows_limit: int, bytes_limit: int) -> _Lane[ItemT] | None:
+        for lane in islice(self._lanes.values(), _MOST_LOOKED_AT):
+            if lane.is_alone or lane.rows >= rows_limit or lane.size_bytes >= bytes_limit:
+                return lane
+        return None
+
+    def take(self, rows_limit: int, bytes_limit: int = sys.maxsize, full_first: bool = False) -> list[Share[ItemT]]:
         """The next batch, of the key whose turn it is; it leaves the line. Empty when nobody waits.
 
         Of at most `rows_limit` rows (one at least) and `bytes_limit` bytes, but for one row, or one item that cannot
-        be parted, of more bytes or rows than that.
+        be parted, of more bytes or rows than that. `full_first`: of the key that `full` has found, where it has.
         """
         if not self._lanes:
             return []
-        key, lane = self._lanes.popitem(last=False)
+        found = self._find_full(rows_limit, bytes_limit) if full_first else None
+        key = next(iter(self._lanes)) if found is None else found.key
+        lane = self._lanes.pop(key)
         rows_before = lane.rows
         batch = self._take_from(lane, max(1, rows_limit), bytes_limit)
         self._rows -= rows_before - lane.rows

@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
         self._is_spoiled |= not self._parser.should_keep_alive()
         if not self._future.done():
             self._future.set_result((status, self._body[0] if len(self._body) == 1 else b"".join(self._body)))
-        self._future = None
+        self._future, self._body = None, []
 
     def _fail(self, error: Exception) -> None:
         self._is_spoiled = True

@@ -152,9 +152,14 @@ class Conversation:
             if isinstance(question, Coroutine):
                 question.close()
             return None
-        engine = _choose_engine(call.engine, question.engine)
-        if engine != call.engine or question.encode_aside is not None or question.may_be_empty:
+        if question.encode_aside is not None or question.may_be_empty:
             return None
+        engine = _choose_engine(call.engine, question.engine)
+        if engine != call.engine:
+            if engine is not None:
+                self._router.check_engine(engine)
+            if self._router.version(call.model, call.version, call.route_key, engine) is not route:
+                return None  # the canary does not run on the engine that the body asks for
         asked = self._request(call, route, question, engine)
         landed = partial(self._land, call, question, perf_counter(), then)
         return self._inference.begin(asked, landed, route)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from gateway.core.batcher import Batcher, BatchLimits, Served
-from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, EngineUnreachable, Overloaded, TooLarge
+from gateway.core.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineRejected,
+    EngineUnreachable,
+    Overloaded,
+    ServingError,
+    TooLarge,
+)
 from gateway.core.messages import EngineBatch
 from gateway.core.pace import Bounds
 from gateway.core.tensors import Signature, Tensor, TensorSpec
@@ -220,6 +228,24 @@ async def test_a_bug_in_the_retry_of_single_rows_leaves_nobody_waiting(events: L
     async with asyncio.timeout(5):
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(r) for r in results] == [Served, Served, EngineFailed, EngineFailed]
+    events.assert_balanced()
+
+
+async def test_a_bug_after_one_answer_leaves_its_batch_mates_theirs(events: LedgerEvents) -> None:
+    batcher = make(FakeEngine("torchserve", add), events)
+
+    def crash(outcome: Served | ServingError) -> None:
+        raise ZeroDivisionError
+
+    loop = asyncio.get_running_loop()
+    mate: asyncio.Future[Served | ServingError] = loop.create_future()
+    batcher.send(numbers(1, 1.0), 1, loop.time() + 30, crash)
+    batcher.send(numbers(1, 2.0), 1, loop.time() + 30, mate.set_result)
+    served = await mate
+    assert isinstance(served, Served)
+    assert served.outputs["sum"].tolist() == [[4, 4]]
+    assert events.batch_rows == [2]
+    await batcher.close()
     events.assert_balanced()
 
 

@@ -115,6 +115,7 @@ def numbered(value: int, *lines: bytes) -> bytes:
         (b"/v2/models/add%65r/infer", ()),
         (PLAIN.encode(), (b"expect: 100-continue",)),
         (PLAIN.encode(), (b"connection: close",)),
+        (PLAIN.encode(), (b"connection: keep-alive", b"connection: close")),
         (PLAIN.encode(), (b"connection: upgrade, http2-settings", b"upgrade: h2c", b"http2-settings: AAMAAABk")),
         (PLAIN.encode(), (b"content-encoding: gzip",)),
     ],
@@ -124,6 +125,16 @@ def test_what_is_not_plain_goes_the_long_way(
 ) -> None:
     received = listening.send(request_bytes(*lines, target=target), numbered(1, b"connection: close"))
     assert received.startswith(b"HTTP/1.1 ")
+    assert begun == []
+
+
+def test_nothing_is_learnt_from_a_request_after_empty_lines(listening: Listening, begun: list[bytes]) -> None:
+    """The end of the empty lines looks like that of a head."""
+    hidden = numbered(1)
+    head = request_bytes(body=hidden * 9).split(hidden)[0]
+    assert b" 400 " in listening.send(b"\r\n\r\n" + head + hidden * 9, numbered(1, b"connection: close"))
+    asked = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    assert listening.send(b"\r\n\r\n" + asked).endswith(b'{"live":true}')
     assert begun == []
 
 

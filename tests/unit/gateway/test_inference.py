@@ -236,3 +236,17 @@ async def test_an_overloaded_engine_leaves_unforced_requests_to_the_other(
     busy.gate.set()
     await asyncio.gather(*insisting)
     events.assert_balanced()
+
+
+async def test_a_bug_on_the_way_ends_the_request_with_an_answer(
+    gateway: Gateway, events: LedgerEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gateway.router, "lanes", crash)
+    with pytest.raises(EngineFailed, match="internal error"):
+        async with asyncio.timeout(5):
+            await gateway.ask()
+    assert events.counts["failed"] == 1
+    events.assert_balanced()

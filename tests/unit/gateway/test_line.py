@@ -126,7 +126,7 @@ def test_an_item_cannot_wait_twice() -> None:
         ([Asked("big", 20)], True, "nor here"),
         ([Asked("x", 1, "a", 100)], True, "no byte has"),
         ([Asked("x", 1, None)], True, "it would never share its batch"),
-        ([Asked("x", 1, "a"), Asked("y", 8, "b")], False, "the other key has not its turn yet"),
+        ([Asked("x", 1, "a"), Asked("y", 8, "b")], True, "the key after it has"),
         ([Asked("y", 8, "b"), Asked("x", 1, "a")], True, "this one has"),
     ],
 )
@@ -176,3 +176,10 @@ def test_whatever_comes_and_goes_every_row_is_taken_once(seed: int) -> None:
                     del waits[item]
         assert line.rows == sum(map(len, waits.values()))
         assert [*line] == [*waits]
+
+
+def test_a_full_batch_may_go_before_the_key_whose_turn_it_is() -> None:
+    line = waiting(Asked("x", 1, "a"), Asked("y", 8, "b"))
+    assert line.take(8, 100, full_first=True) == [("y", 0, 8)]
+    assert line.take(8, 100, full_first=True) == [("x", 0, 1)], "none is full"
+    assert line.rows == len(line) == 0
