@@ -10,19 +10,19 @@ answered whole: the first part to fail fails it.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError, TooLarge
-from gateway.core.line import Line, Share
+from gateway.core.line import Line
 from gateway.core.messages import EngineBatch
 from gateway.core.pace import Bounds, Pace
 from gateway.core.ports import Engine, Events
 from gateway.core.tensors import Signature, Tensor, count_bytes
+from gateway.core.ticket import Batch, Reply, Served, Ticket, stack
 
 log = logging.getLogger(__name__)
 
@@ -36,40 +36,6 @@ class BatchLimits:
     pace: Bounds = field(default_factory=Bounds)
     queue_rows: int = 8192
     batch_bytes: int = 32 * 1024 * 1024
-
-
-class Served(NamedTuple):
-    """One request's share of a batch, and where its time went (seconds)."""
-
-    outputs: Mapping[str, Tensor]
-    queue_s: float
-    upstream_s: float
-
-
-Reply = Callable[[Served | ServingError], None]
-"""Called once, in the event loop, with what came of a request; it must not raise."""
-
-
-class Ticket:
-    """A request in a batcher, from `send` until its reply or until it is withdrawn.
-
-    `answers` are those of its parts, by the first row of each, where it did not go as one.
-    """
-
-    __slots__ = ("answers", "deadline", "inputs", "is_over", "reply", "rows", "since", "started")
-
-    def __init__(self, inputs: Mapping[str, Tensor], rows: int, deadline: float, reply: Reply) -> None:
-        self.inputs = inputs
-        self.rows = rows
-        self.deadline = deadline
-        self.reply = reply
-        self.since = perf_counter()
-        self.started: float | None = None
-        self.is_over = False
-        self.answers: dict[int, Mapping[str, Tensor]] = {}
-
-
-Batch = Sequence[Share[Ticket]]
 
 
 class Batcher:
@@ -294,7 +260,7 @@ class Batcher:
         rows = sum(stop - start for _, start, stop in batch)
         deadline = max(ticket.deadline for ticket, _, _ in batch)
         try:
-            outputs = await self._engine.infer(EngineBatch(self._model, self._version, _stack(batch), deadline))
+            outputs = await self._engine.infer(EngineBatch(self._model, self._version, stack(batch), deadline))
         except EngineRejected:
             self.engine_answered()  # a refusal is an answer
             raise
@@ -328,16 +294,3 @@ class Batcher:
         if sum(len(part[first]) for part in parts) == ticket.rows:
             outputs = {name: np.concatenate([part[name] for part in parts]) for name in share}
             self._finish(ticket, Served(outputs, ticket.started - ticket.since, perf_counter() - ticket.started))
-
-
-def _stack(batch: Batch) -> Mapping[str, Tensor]:
-    if len(batch) == 1:
-        return _rows_of(*batch[0])
-    shares = [_rows_of(*share) for share in batch]
-    return {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
-
-
-def _rows_of(ticket: Ticket, start: int, stop: int) -> Mapping[str, Tensor]:
-    if stop - start == ticket.rows:
-        return ticket.inputs
-    return {name: tensor[start:stop] for name, tensor in ticket.inputs.items()}

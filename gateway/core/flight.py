@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import ParamSpec
 
-from gateway.core.batcher import Served, Ticket
 from gateway.core.counts import Ledger
 from gateway.core.errors import (
     DeadlineExceeded,
@@ -32,6 +31,7 @@ from gateway.core.lifecycle import LaneKey
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.ports import Events
 from gateway.core.router import Lane, Router, VersionRoute
+from gateway.core.ticket import Served, Ticket
 
 Doubt = Callable[[LaneKey, bool], None]
 """Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""

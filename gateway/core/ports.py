@@ -155,4 +155,4 @@ class Events(Protocol):
         """A copy of a request was made, or dropped: match, mismatch, error, dropped."""
 
     def swap_phase_done(self, model: str, phase: str, seconds: float) -> None:
-        """A promote or rollback went through one of its phases."""
+        """A promote or rollback went through one of its phases, or failed: phase `failed`, the seconds of all of it."""

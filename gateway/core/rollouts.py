@@ -211,6 +211,7 @@ class Rollouts:
             await self._record(model, records.done(record, reason))
             return
         log.warning("%s: the rollout of version %d failed: %s", model, record.version, reason)
+        self._around.events.swap_phase_done(model, "failed", max(time.time() - record.started_at, 0.0))
         try:
             await self._around.repository.change(model, lambda now: withdrawn(now, record.id))
             self._around.keeper.look_at_repository()

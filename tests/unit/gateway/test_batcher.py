@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from gateway.core.batcher import Batcher, BatchLimits, Served
+from gateway.core.batcher import Batcher, BatchLimits
 from gateway.core.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -19,6 +19,7 @@ from gateway.core.errors import (
 from gateway.core.messages import EngineBatch
 from gateway.core.pace import Bounds
 from gateway.core.tensors import Signature, Tensor, TensorSpec
+from gateway.core.ticket import Served
 from gateway.engines.fake import FakeEngine
 from tests.platform_process import wait_until_async
 from tests.unit.gateway.adder import ADDER, LedgerEvents, add, numbers
