@@ -148,6 +148,11 @@ def path_with_kill(path: str, run_dir: Path) -> str:
     return f"{path}{os.pathsep}{program.parent}"
 
 
+# The frontend gets one request for a whole batch. It would take thousands of them, minutes of light load, until its code
+# is compiled well, and until then each costs twice as much; compiled quickly it is as fast for what it does.
+JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
+
 def jvm_command(java: Java, python: Path, run_dir: Path, model_store: Path, temporary: Path) -> list[str]:
     """The command that the package's own launcher would build, without snapshots. Raises CannotLaunch."""
     package = importlib.util.find_spec("ts")
@@ -156,6 +161,7 @@ def jvm_command(java: Java, python: Path, run_dir: Path, model_store: Path, temp
     home = Path(package.origin).parents[1]
     return [
         str(java.program),
+        *JVM_OPTIONS,
         f"-Dmodel_server_home={home}",
         f"-Dlog4j.configurationFile={Path(__file__).with_name('log4j2.xml').as_uri()}",
         f"-Djava.io.tmpdir={temporary}",
