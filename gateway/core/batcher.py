@@ -22,7 +22,7 @@ from gateway.core.messages import EngineBatch
 from gateway.core.pace import Bounds, Pace
 from gateway.core.ports import Engine, Events
 from gateway.core.tensors import Signature, Tensor, count_bytes
-from gateway.core.ticket import Batch, Reply, Served, Ticket, stack
+from gateway.core.ticket import Batch, Reply, Served, Ticket, count_rows, stack
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Batcher:
         self._told_rows = 0
         self._pace = Pace(limits.pace)
         self._batches: dict[asyncio.Task[None], Batch] = {}
+        self._out = self._out_rows = 0  # calls that the engine owes an answer to; batches may still be told theirs
         self._unanswered_since: float | None = None
         self._is_abandoned = False
         self._is_due = False
@@ -137,7 +138,7 @@ class Batcher:
 
     def engine_answered(self) -> None:
         """The engine gave a sign of life, here or elsewhere."""
-        self._unanswered_since = perf_counter() if len(self._batches) > 1 else None
+        self._unanswered_since = perf_counter() if self._out else None
 
     async def close(self) -> None:
         """Wait for the batches that are out. Call once nothing is submitted any more."""
@@ -154,11 +155,15 @@ class Batcher:
                 return tensor.shape[1:]
         return tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
 
+    def _rows_limit(self) -> int:
+        if len(self._line) <= 2:  # too few to be parted for the gateway's sake
+            return self._pace.rows_limit
+        return self._pace.limit_among(self._line.rows + self._out_rows)
+
     def _may_send(self) -> bool:
-        pace = self._pace
-        return len(self._line) > 0 and pace.may_send(
-            len(self._batches), self._line.full(pace.rows_limit, self._limits.batch_bytes)
-        )
+        if not len(self._line) or self._is_abandoned:
+            return False
+        return self._pace.may_send(self._out, self._line.full(self._rows_limit(), self._limits.batch_bytes))
 
     def _dispatch_soon(self) -> None:
         """When all that comes in this turn of the event loop is there: those go together then."""
@@ -166,16 +171,24 @@ class Batcher:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _dispatch(self) -> None:
-        self._is_due = False
+    def _dispatch(self) -> bool:
+        """Send what may go; whether anything did."""
+        self._is_due = has_sent = False
         while self._may_send():
-            beside_others = not self._pace.may_send(len(self._batches), is_full=False)
-            batch = self._line.take(self._pace.rows_limit, self._limits.batch_bytes, full_first=beside_others)
+            beside_others = not self._pace.may_send(self._out, is_full=False)
+            batch = self._line.take(self._rows_limit(), self._limits.batch_bytes, full_first=beside_others)
+            self._count_out(batch, 1)
             self._unanswered_since = self._unanswered_since or perf_counter()
             task = asyncio.get_running_loop().create_task(self._run(batch))
             self._batches[task] = batch
             task.add_done_callback(self._batch_returned)
+            has_sent = True
         self._tell_queue()
+        return has_sent
+
+    def _count_out(self, batch: Batch, calls: int) -> None:
+        self._out += calls
+        self._out_rows += calls * count_rows(batch)
 
     def _batch_returned(self, task: asyncio.Task[None]) -> None:
         del self._batches[task]
@@ -249,6 +262,7 @@ class Batcher:
             ticket = share[0]
             if ticket.is_over:
                 continue
+            self._count_out([share], 1)
             try:
                 await self._answer([share])
             except EngineRejected as error:
@@ -256,22 +270,28 @@ class Batcher:
 
     async def _answer(self, batch: Batch) -> None:
         started = perf_counter()  # the event loop's own clock may tick in whole milliseconds
-        out = len(self._batches)
-        rows = sum(stop - start for _, start, stop in batch)
+        out, rows = self._out, count_rows(batch)
         deadline = max(ticket.deadline for ticket, _, _ in batch)
         try:
             outputs = await self._engine.infer(EngineBatch(self._model, self._version, stack(batch), deadline))
         except EngineRejected:
             self.engine_answered()  # a refusal is an answer
             raise
+        finally:
+            self._count_out(batch, -1)
         self.engine_answered()
         upstream_s = perf_counter() - started
-        self._pace.observe(rows, upstream_s, max(out, 1))
+        self._pace.observe(rows, upstream_s, out)
         broken = self._signature.find_broken_output(outputs, rows)
         if broken:
             raise EngineFailed(f"{self._engine.name} answered against the signature: {broken}")
         outputs = {spec.name: outputs[spec.name] for spec in self._signature.outputs}  # in one order on all engines
         self._events.batch_done(self._engine.name, self._model, self._version, rows)
+        if self._dispatch():
+            await asyncio.sleep(0)  # the engine is asked again before the answers are told, which takes a while
+        self._tell(batch, outputs, started, upstream_s)
+
+    def _tell(self, batch: Batch, outputs: Mapping[str, Tensor], started: float, upstream_s: float) -> None:
         at = 0
         for ticket, start, stop in batch:
             share = (

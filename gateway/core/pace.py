@@ -109,6 +109,7 @@ class Pace:
         self._step_rows = max(1, bounds.most_rows // 16)
         self._cost = BatchCost()
         self._allowed_rows = self._rows_limit = min(_FIRST_ROWS, bounds.most_rows)
+        self._paying_rows = 1
         self._breaches = 0
         self._seen = 0
 
@@ -116,6 +117,16 @@ class Pace:
     def rows_limit(self) -> int:
         """The most rows of the next batch: what late batches have left it, within what the fitted cost allows."""
         return self._rows_limit
+
+    def limit_among(self, present: int) -> int:
+        """The most rows of the next batch when `present` wait or are out.
+
+        Nobody's batch is all there is: while the engine computes one part, the gateway reads and answers the other.
+        Parts are equal, but never so small that the batch itself costs more than its rows.
+        """
+        if self._seen <= _UNSURE_BATCHES:
+            return self._rows_limit
+        return min(self._rows_limit, max(-(-present // self._bounds.most_in_flight), self._paying_rows))
 
     def may_send(self, out: int, is_full: bool) -> bool:
         """Whether a batch may go while `out` are out; `is_full`: waiting would not make it larger."""
@@ -135,6 +146,7 @@ class Pace:
         if self._rows_limit * 3 <= rows * 4 and rows <= self._bounds.most_rows:
             self._judge(seconds > self._batch_target_s, out)
         self._rows_limit = min(self._allowed_rows, self._bound_rows())
+        self._paying_rows = self._least_rows()
 
     def _judge(self, is_breach: bool, out: int) -> None:
         self._breaches = self._breaches + 1 if is_breach else 0

@@ -49,6 +49,11 @@ class Ticket:
 Batch = Sequence[Share[Ticket]]
 
 
+def count_rows(batch: Batch) -> int:
+    """The rows of a batch."""
+    return sum(stop - start for _, start, stop in batch)
+
+
 def stack(batch: Batch) -> Mapping[str, Tensor]:
     """The inputs of a batch, one share after the other; of one that is alone, as they are."""
     if len(batch) == 1:

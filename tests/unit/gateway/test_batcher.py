@@ -98,7 +98,7 @@ async def test_a_small_request_waits_for_one_part_of_a_large_one_only(events: Le
     await until_queued(batcher, 33)
     engine.gate.set()
     await small
-    assert len(engine.batches) <= 3
+    assert [bool((batch.inputs["a"] == 2).any()) for batch in engine.batches].index(True) <= 2
     assert (await large).outputs["sum"].tolist() == [[2, 2]] * 40
 
 
