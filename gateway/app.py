@@ -109,21 +109,21 @@ def make_app(
     One of several processes takes no connection before it can answer, or `join_timeout_s` is over: the others can.
     """
     ledger = Ledger()
-    metrics = Metrics(ledger.usage)
+    version = installed_version("twinserve")
+    memory = EngineMemory(settings.engine_memory_file)
+    metrics = Metrics(ledger.usage, version, memory.read)
     repository = DirectoryRepository(settings.repository)
     peers = DirectoryPeers(settings.repository)
     router = Router(tuple(engine.name for engine in engines))
     keeper = Keeper(engines, repository, peers, router, metrics, _keeper_limits(settings), ledger)
     mirror = Mirror(ledger, metrics, MirrorLimits(tolerance=_tolerance(settings)))
     inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
-    memory = EngineMemory(settings.engine_memory_file)
     by_name = {engine.name: engine for engine in engines}
     rollouts = Rollouts(Surroundings(by_name, repository, keeper, peers, ledger, metrics, memory.read))
     conversation = Conversation(
         inference, router, metrics, ConversationLimits(settings.default_timeout_s, settings.longest_timeout_s)
     )
     exchange = Exchange(conversation, ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s))
-    version = installed_version("twinserve")
     catalogue = Catalogue(keeper, router, peers, ledger.usage, version, settings.batch_rows)
 
     large = LargeBodies(settings.default_timeout_s)

@@ -6,16 +6,21 @@ process tells of another is up to a probe interval old.
 """
 
 import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
+from gateway.core.mirror import DROPPED, ERROR, MATCH, MISMATCH
 from gateway.core.ports import VersionState
 from gateway.core.usage import Stages, UsageBook
-from gateway.metric_sums import BulkHistogram, LateCount, LateObservations
+from gateway.metric_sums import BulkHistogram, LateCount, LateLevel, LateObservations
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -23,15 +28,21 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # 0.25 ms to 10 s in steps of 1.4: a quantile read from the buckets is off by at most 20 %.
 LATENCY_BUCKETS_S = (*(round(0.00025 * 1.4**i, 7) for i in range(32)), 10.0)
 _MOST_FRESH = 512
+_SWAP_ENDS = ("flip", "failed")
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
 class Metrics:
-    """Counts for the core (gateway.core.ports.Events) and for the protocols; `usage` is told what it adds up."""
+    """Counts for the core (gateway.core.ports.Events) and for the protocols; `usage` is told what it adds up.
 
-    def __init__(self, usage: UsageBook) -> None:
+    `twinserve_version` is ours, `read_memory` tells the engines' resident bytes by name.
+    """
+
+    def __init__(self, usage: UsageBook, twinserve_version: str, read_memory: Callable[[], Mapping[str, int]]) -> None:
         self._usage = usage
         self._registry = registry = CollectorRegistry()
+        self._facts = _Facts(twinserve_version, read_memory)
+        registry.register(self._facts)
         ProcessCollector(registry=registry)
         version = ("model", "version")
         request = (*version, "engine", "protocol")
@@ -56,7 +67,10 @@ class Metrics:
         self._stages = histogram("stage_seconds", "Where an answered request spent it", ("engine", "version", "stage"))
         self._batch_rows = histogram("batch_rows", "Rows in an engine call", ("engine", "version"), ROW_BUCKETS)
         self._rows = LateCount(counter("rows_total", "Rows answered by engines", (*version, "engine")))
-        self._in_flight = LateCount(gauge("inflight", "Requests an engine is working on", ("engine",)))
+        self._in_flight = LateLevel(
+            gauge("inflight", "Requests an engine is working on", ("engine",)),
+            counter("inflight_seconds_total", "Integral of twinserve_inflight over time", ("engine",)),
+        )
         self._queue_rows = LateCount(gauge("queue_rows", "Rows waiting for an engine", ("engine",)))
         self._engine_up = gauge(
             "engine_up", "1 while the engine answers probes", ("engine", "implementation"), "livemax"
@@ -79,6 +93,7 @@ class Metrics:
         self._failed = LateCount(counter("ledger_failed_total", failed, version))
         self._answers: dict[tuple[str, int, str, str], _Answers] = {}
         self._batches: dict[tuple[str, int], LateObservations] = {}
+        self._seen: set[tuple[str, int]] = set()
 
     def exposition(self) -> bytes:
         """The current values in the Prometheus text format."""
@@ -86,6 +101,7 @@ class Metrics:
         if MULTIPROCESS_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         together = CollectorRegistry()
+        together.register(self._facts)
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
 
@@ -95,7 +111,8 @@ class Metrics:
             answers.flush()
         for batches in self._batches.values():
             batches.flush()
-        for count in (self._requests, self._rows, self._in_flight, self._queue_rows):
+        self._in_flight.flush()
+        for count in (self._requests, self._rows, self._queue_rows):
             count.flush()
         for count in (self._accepted, self._answered, self._failed):
             count.flush()
@@ -131,6 +148,9 @@ class Metrics:
         self.flush()
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
+        if (model, version) not in self._seen:
+            self._seen.add((model, version))
+            self._begin_at_zero(model, version)
         for known in VersionState:
             self._version_state.labels(model, version, engine, known.value).set(known is state)
 
@@ -142,6 +162,15 @@ class Metrics:
 
     def swap_phase_done(self, model: str, phase: str, seconds: float) -> None:
         self._swaps.labels(model, phase).observe(seconds)
+
+    def _begin_at_zero(self, model: str, version: int) -> None:
+        """Have rare counts there before they count: Prometheus sees no increase in a counter that begins at 1."""
+        for count in (self._accepted, self._answered, self._failed):
+            count.add((model, version), 0)
+        for result in (MATCH, MISMATCH, ERROR, DROPPED):
+            self._mirrored.labels(model, version, result)
+        for phase in _SWAP_ENDS:
+            self._swaps.labels(model, phase)
 
     # -- gateway.protocols.conversation.RequestEvents
 
@@ -195,3 +224,22 @@ class _Answers:
             observations.observe_all(column)
         self._seconds.observe_all(columns[-1])
         self._fresh.clear()
+
+
+class _Facts(Collector):
+    """What is the same whichever process is asked: it is read when asked, and kept nowhere."""
+
+    def __init__(self, twinserve_version: str, read_memory: Callable[[], Mapping[str, int]]) -> None:
+        self._twinserve_version = twinserve_version
+        self._read_memory = read_memory
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        build = GaugeMetricFamily("twinserve_build_info", "1; what the gateway is", labels=("version", "python"))
+        build.add_metric((self._twinserve_version, platform.python_version()), 1)
+        yield build
+        memory = GaugeMetricFamily(
+            "twinserve_engine_memory_bytes", "Memory of an engine with all its processes", labels=("engine",)
+        )
+        for engine, size_bytes in self._read_memory().items():
+            memory.add_metric((engine,), size_bytes)
+        yield memory

@@ -148,8 +148,8 @@ def path_with_kill(path: str, run_dir: Path) -> str:
     return f"{path}{os.pathsep}{program.parent}"
 
 
-# The frontend gets one request for a whole batch. It would take thousands of them, minutes of light load, until its code
-# is compiled well, and until then each costs twice as much; compiled quickly it is as fast for what it does.
+# The frontend gets one request for a whole batch. Its code would be compiled well after thousands of them, minutes of
+# light load, and until then each costs twice as much; compiled quickly it is as fast for what it does.
 JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 

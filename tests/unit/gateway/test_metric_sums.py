@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.samples import Sample
 
-from gateway.metric_sums import BulkHistogram, LateCount, LateObservations
+from gateway.metric_sums import BulkHistogram, LateCount, LateLevel, LateObservations
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
 VALUES = (0.0, 0.0005, 0.001, 0.0010001, 0.05, 0.1, 0.7, 1.0, 1.5, 30.0, 0.05)
@@ -31,15 +31,35 @@ def test_late_observations_fill_the_same_buckets() -> None:
 def test_late_counts_are_there_after_a_flush_and_not_twice() -> None:
     registry = CollectorRegistry()
     requests = LateCount(Counter("requests", "r", ("model", "version"), registry=registry))
-    in_flight = LateCount(Gauge("inflight", "i", ("engine",), registry=registry))
+    queue = LateCount(Gauge("queue", "q", ("engine",), registry=registry))
     for _ in range(3):
         requests.add(("mnist", 1))
-        in_flight.add(("torchserve",))
-    in_flight.add(("torchserve",), -3)
+        queue.add(("torchserve",))
+    queue.add(("torchserve",), -3)
     labels = {"model": "mnist", "version": "1"}
     assert registry.get_sample_value("requests_total", labels) is None
     for _ in range(2):
         requests.flush()
-        in_flight.flush()
+        queue.flush()
     assert registry.get_sample_value("requests_total", labels) == 3
-    assert registry.get_sample_value("inflight", {"engine": "torchserve"}) == 0
+    assert registry.get_sample_value("queue", {"engine": "torchserve"}) == 0
+
+
+def test_a_late_level_tells_its_integral_whenever_it_is_flushed() -> None:
+    registry = CollectorRegistry()
+    moments = iter((10.0, 12.0, 13.0, 14.0, 20.0))
+    level = LateLevel(
+        Gauge("inflight", "i", ("engine",), registry=registry),
+        Counter("seconds", "s", ("engine",), registry=registry),
+        lambda: next(moments),
+    )
+    torchserve, labels = ("torchserve",), {"engine": "torchserve"}
+    level.add(torchserve, 3)  # at 10
+    level.add(torchserve, -1)  # at 12: 6 request-seconds so far
+    level.flush()  # at 13: 2 more
+    assert registry.get_sample_value("inflight", labels) == 2
+    assert registry.get_sample_value("seconds_total", labels) == 8
+    level.add(torchserve, -2)  # at 14: 2 more
+    level.flush()
+    assert registry.get_sample_value("inflight", labels) == 0
+    assert registry.get_sample_value("seconds_total", labels) == 10

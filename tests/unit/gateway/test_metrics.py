@@ -1,0 +1,89 @@
+"""What /metrics says, by one process and by several."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.core.ports import VersionState
+from gateway.core.usage import UsageBook
+from gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+from tests.unit.gateway.wired_core import Platform
+
+ONE_BATCH = """
+from gateway.core.usage import UsageBook
+from gateway.metrics import Metrics
+metrics = Metrics(UsageBook(), "1.2.3", lambda: {"torchserve": 1000})
+metrics.in_flight_changed("torchserve", 4)
+metrics.flush()
+metrics.in_flight_changed("torchserve", -4)
+text = metrics.exposition().decode()
+"""
+
+
+def values(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Every value by the sample's name and its labels' values, sorted by label."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value for sample in samples
+    }
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(UsageBook(), "1.2.3", lambda: {"torchserve": 1_000_000, "tfserving": 2_000_000})
+
+
+def test_the_build_and_the_engines_memory_are_told(metrics: Metrics) -> None:
+    told = values(metrics.exposition().decode())
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert told["twinserve_build_info", (python, "1.2.3")] == 1
+    assert told["twinserve_engine_memory_bytes", ("torchserve",)] == 1_000_000
+    assert told["twinserve_engine_memory_bytes", ("tfserving",)] == 2_000_000
+
+
+def test_rare_counts_are_at_zero_before_they_count(metrics: Metrics) -> None:
+    metrics.version_seen("mnist", 2, "torchserve", VersionState.READY)
+    told = values(metrics.exposition().decode())
+    for name in ("accepted", "answered", "failed"):
+        assert told[f"twinserve_ledger_{name}_total", ("mnist", "2")] == 0
+    for result in ("match", "mismatch", "error", "dropped"):
+        assert told["twinserve_mirror_total", ("mnist", result, "2")] == 0
+    for phase in ("flip", "failed"):
+        assert told["twinserve_swap_seconds_count", ("mnist", phase)] == 0
+
+
+def test_requests_that_an_engine_has_are_counted_before_they_end(metrics: Metrics) -> None:
+    metrics.in_flight_changed("torchserve", 2)
+    first = values(metrics.exposition().decode())
+    second = values(metrics.exposition().decode())
+    seconds = "twinserve_inflight_seconds_total", ("torchserve",)
+    assert first["twinserve_inflight", ("torchserve",)] == 2
+    assert 0 < first[seconds] < second[seconds]
+
+
+def test_one_process_answers_for_all(tmp_path: Path) -> None:
+    environment = {MULTIPROCESS_VARIABLE: str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+
+    def told_by_another_process() -> dict[tuple[str, tuple[str, ...]], float]:
+        command = [sys.executable, "-c", ONE_BATCH + "print(text)"]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        return values(ended.stdout)
+
+    first, second = told_by_another_process(), told_by_another_process()
+    seconds = "twinserve_inflight_seconds_total", ("torchserve",)
+    assert 0 < first[seconds] < second[seconds], "the first one's time is not in the sum"
+    assert second["twinserve_inflight", ("torchserve",)] == 0
+    assert second["twinserve_engine_memory_bytes", ("torchserve",)] == 1000
+    assert [value for (name, _), value in second.items() if name == "twinserve_build_info"] == [1]
+
+
+async def test_a_rollout_that_fails_is_counted_once(platform: Platform) -> None:
+    platform.answer_with(3, np.full((64, 2), 5, np.float32))
+    assert (await platform.promote(3)).state == "failed"
+    assert platform.events.counts["phase failed"] == 1
+    assert (await platform.promote(1)).state == "done"
+    assert platform.events.counts["phase failed"] == 1

@@ -1,0 +1,215 @@
+"""The Prometheus rules and the Grafana dashboard: well formed, and about metrics that there are."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contracts.addresses import Ports
+from tests.unit.exposed import Exposed, exposed_metrics, outcomes_of_failures
+from tests.unit.promql import read_query
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "monitoring"
+RULES = FOLDER / "rules"
+TESTS = sorted((RULES / "tests").glob("*.yml"))
+PAGE = ROOT / "docs" / "monitoring.md"
+
+SCRAPED = {"job", "instance"}
+# What Prometheus itself says, and its labels that are used here.
+PROMETHEUS = {"up": SCRAPED, "ALERTS": {"alertname", "alertstate"}}
+# Labels whose values are words of the gateway's own.
+WORDS = {"outcome", "stage", "state", "result", "phase"}
+
+Rule = dict[str, Any]
+
+
+def load_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def rules_of(name: str) -> list[Rule]:
+    return [rule for group in load_yaml(RULES / name)["groups"] for rule in group["rules"]]
+
+
+RECORDED = rules_of("recording.yml")
+ALERTS = rules_of("alerts.yml")
+DASHBOARD = json.loads((FOLDER / "grafana" / "twinserve.json").read_text("utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def dashboard_expressions() -> Iterator[str]:
+    """Every query of the dashboard's, Grafana's variables filled in."""
+    queries = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    queries += [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
+    for query in queries:
+        yield query.replace("$__rate_interval", "1m").replace("$model", "mnist").replace("$engine", "torchserve")
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr]
+            yield f"count by ({label}) ({metric})"
+
+
+EXPRESSIONS = [rule["expr"] for rule in (*RECORDED, *ALERTS)] + list(dashboard_expressions())
+
+
+@pytest.fixture(scope="module")
+def exposed() -> Exposed:
+    return exposed_metrics()
+
+
+def labels_by_metric(exposed: Exposed) -> dict[str, set[str]]:
+    """The labels of what is exposed, recorded or Prometheus's own. A recorded metric keeps those it is grouped by."""
+    known = {name: set(labels) | SCRAPED for name, labels in exposed.items()} | PROMETHEUS
+    for rule in RECORDED:
+        query = read_query(rule["expr"])
+        passed_on = set[str]().union(*(known.get(each.metric, set()) for each in query.selectors if ":" in each.metric))
+        known[rule["record"]] = (set(query.labels) or passed_on) - {"le"}
+    return known
+
+
+def problems_of(expression: str, exposed: Exposed) -> list[str]:
+    """What an expression names that is not there."""
+    known = labels_by_metric(exposed)
+    query = read_query(expression)
+    problems = [f"no metric {each.metric}" for each in query.selectors if each.metric not in known]
+    for selector in query.selectors:
+        for label, _, value in selector.matchers:
+            if label not in known.get(selector.metric, {label}):
+                problems.append(f"{selector.metric} has no label {label}")
+            elif label in WORDS and selector.metric in exposed:
+                strange = set(value.split("|")) - exposed[selector.metric][label]
+                problems += [f"{selector.metric} has no {label} {word}" for word in strange]
+    labels = set[str]().union(*(known.get(each.metric, set()) for each in query.selectors))
+    return problems + [f"nothing here has the label {label}" for label in query.labels - labels]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_no_query_names_what_does_not_exist(expression: str, exposed: Exposed) -> None:
+    assert problems_of(expression, exposed) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "problem"),
+    [
+        ("rate(twinserve_request_total[5m])", "no metric twinserve_request_total"),
+        ("1 - model:twinserve_error_ratio:rate2h", "no metric model:twinserve_error_ratio:rate2h"),
+        ('twinserve_inflight{model="mnist"}', "twinserve_inflight has no label model"),
+        ('twinserve_stage_seconds_sum{stage=~"queue|wait"}', "twinserve_stage_seconds_sum has no stage wait"),
+        ("sum by (model) (twinserve_inflight)", "nothing here has the label model"),
+    ],
+)
+def test_what_does_not_exist_is_found(expression: str, problem: str, exposed: Exposed) -> None:
+    assert problems_of(expression, exposed) == [problem]
+
+
+def test_a_recorded_name_says_its_labels(exposed: Exposed) -> None:
+    known = labels_by_metric(exposed)
+    for rule in RECORDED:
+        said = set(rule["record"].split(":")[0].split("_"))
+        assert said == known[rule["record"]], rule["record"]
+
+
+def test_failures_are_ours_or_the_clients_everywhere_alike() -> None:
+    asked = {
+        frozenset(value.split("|"))
+        for expression in EXPRESSIONS
+        for selector in read_query(expression).selectors
+        for label, _, value in selector.matchers
+        if label == "outcome"
+    }
+    ok = frozenset(("ok",))
+    ours = max(asked, key=len) - ok
+    assert asked == {ok, ours, ours | ok}
+    page = PAGE.read_text("utf-8")
+    told = {word for line in page.splitlines() if line.startswith("| ours") for word in re.findall(r"`(\w+)`", line)}
+    clients = {
+        word for line in page.splitlines() if line.startswith("| the client") for word in re.findall(r"`(\w+)`", line)
+    }
+    assert told == ours
+    assert told | clients == outcomes_of_failures()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_says_what_to_do(alert: Rule, exposed: Exposed) -> None:
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    annotations = alert["annotations"]
+    assert all(annotations[name].strip() for name in ("summary", "description"))
+    known = labels_by_metric(exposed)
+    there = SCRAPED.union(*(known[each.metric] for each in read_query(alert["expr"]).selectors))
+    assert set(re.findall(r"\$labels\.(\w+)", str(annotations))) <= there
+    page, anchor = annotations["runbook"].split("#")
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_is_seen_to_fire_and_to_clear(alert: Rule) -> None:
+    fates = []
+    for path in TESTS:
+        for case in load_yaml(path)["tests"]:
+            looks = [look for look in case.get("alert_rule_test", []) if look["alertname"] == alert["alert"]]
+            fates.append([bool(look["exp_alerts"]) for look in looks])
+    assert any(True in fate and not fate[-1] for fate in fates)
+
+
+def test_every_panel_has_a_unit_a_description_and_its_place() -> None:
+    for panel in PANELS:
+        assert panel["description"].strip(), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["targets"], panel["title"]
+        for target in (panel, *panel["targets"]):
+            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        x, y, w, h = (panel["gridPos"][side] for side in "xywh")
+        cells = {(column, line) for column in range(x, x + w) for line in range(y, y + h)}
+        assert x + w <= 24, panel["title"]
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_prometheus_scrapes_the_default_addresses_and_reads_every_rule() -> None:
+    config = load_yaml(FOLDER / "prometheus.yml")
+    assert {FOLDER / name for name in config["rule_files"]} == set(RULES.glob("*.yml"))
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
+    ports = Ports()
+    assert targets == {
+        "twinserve": [f"127.0.0.1:{ports.http}"],
+        "torchserve": [f"127.0.0.1:{ports.torchserve_metrics}"],
+    }
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not on PATH (Debian's package prometheus has it): rules are not run")
+    return found
+
+
+def run(*command: str | Path) -> None:
+    ended = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_promtool_reads_configuration_rules_and_the_dashboards_queries(promtool: str, tmp_path: Path) -> None:
+    rules = [{"record": f"query:{at}", "expr": query} for at, query in enumerate(dashboard_expressions())]
+    queries = tmp_path / "queries.yml"
+    queries.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}), "utf-8")
+    run(promtool, "check", "config", FOLDER / "prometheus.yml")
+    run(promtool, "check", "rules", queries)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_promtool_runs_the_rules(promtool: str, path: Path) -> None:
+    run(promtool, "test", "rules", path)
