@@ -129,6 +129,7 @@ class Trip:
         else:
             if self.flight is not None:
                 self.flight.cancel()
+                self.flight = None
             self._count(Cancelled("nobody waits for the answer any more"))
 
     def finish(self, reply: Reply[HttpContent]) -> None:
@@ -143,7 +144,7 @@ class Trip:
             f"x-model-version: {reply.version}\r\nserver-timing: {reply.server_timing}\r\n"
             f"x-request-id: {self.request_id}\r\n"
         )
-        self.is_over = True
+        self._end()
         self._tell(200, "\r\n".join(lines).encode("latin-1"), content)
 
     def refuse(self, error: ServingError) -> None:
@@ -153,10 +154,14 @@ class Trip:
 
     def tell(self, response: Response) -> None:
         """Tell what was answered and counted elsewhere."""
-        self.is_over = True
+        self._end()
         lines = [b"%s: %s\r\n" % line for line in response.raw_headers]
         lines.append(b"x-request-id: %s\r\n" % self.request_id.encode())
         self._tell(response.status_code, b"".join(lines), bytes(response.body))
+
+    def _end(self) -> None:
+        self.is_over = True
+        self.flight = None  # which holds this trip in turn: both would wait for the collector, with the body
 
     def _count(self, error: ServingError) -> None:
         head = self.head
@@ -230,9 +235,11 @@ class Express:
                 started=trip.began,
             )
             decode = partial(head.codec.decode, body, head.request)
-            trip.flight = self._conversation.start(call, decode, partial(self._land, trip, body))
-            if trip.flight is None:
+            flight = self._conversation.start(call, decode, partial(self._land, trip, body))
+            if flight is None:
                 self._go_aside(trip, self._hold(trip, body))
+            elif not trip.is_over:
+                trip.flight = flight
         except ServingError as error:
             trip.refuse(error)
         except Exception:

@@ -1,5 +1,6 @@
 """Inference past ASGI: the same answers as FastAPI's own routes, in order, whatever way the bytes come."""
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from gateway.protocols.express import Express
+from gateway.core.flight import Flight
+from gateway.protocols.express import Express, Trip
 from tests.platform_process import wait_until
 from tests.unit.gateway.listening import Listening, listening_gateway, read_all
 from tests.unit.gateway.served import PICTURES
@@ -198,3 +200,19 @@ def test_draining_answers_what_is_under_way(tmp_path: Path) -> None:
             received = read_all(connection)
         assert answers_in(received) == [(200, [8.0, 0.0])]
         assert b"connection: close" in received
+
+
+@pytest.mark.parametrize("body", [BODY, b"no JSON"])
+def test_an_answered_request_is_gone_without_the_collector(listening: Listening, body: bytes) -> None:
+    """It holds its body, and bodies may be large."""
+    gc.collect()
+    gc.disable()
+    try:
+        with listening.connect() as connection:
+            for _ in range(20):
+                connection.sendall(request_bytes(body=body))
+                assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+        left = [held for held in gc.get_objects() if isinstance(held, Trip | Flight)]
+    finally:
+        gc.enable()
+    assert left == []
