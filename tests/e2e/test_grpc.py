@@ -210,21 +210,26 @@ def test_labels_are_the_rollouts(platform: ServedPlatform, mnist_test: Split) ->
 def test_processes_share_the_port_and_outlive_one_another(tmp_path: Path, repository: Path, mnist_test: Split) -> None:
     with running_platform(tmp_path, repository, {"TWINSERVE_GATEWAY_PROCESSES": "2"}) as platform:
 
-        def connections() -> dict[int, int]:
-            """How many clients each process has, by its pid."""
+        def connections(status: str = psutil.CONN_ESTABLISHED) -> dict[int, int]:
+            """How many connections in this state each process has at the port, by its pid."""
             gateways = psutil.Process(platform.pid("gateway")).children(recursive=True)
             return {
                 process.pid: sum(
-                    connection.laddr.port == platform.ports.grpc and connection.status == psutil.CONN_ESTABLISHED
+                    connection.laddr.port == platform.ports.grpc and connection.status == status
                     for connection in process.net_connections("tcp")
                 )
                 for process in gateways
             }
 
+        def is_listening() -> bool:
+            listening = connections(psutil.CONN_LISTEN)
+            return len(listening) == 2 and min(listening.values()) > 0
+
         def asked(channel: grpc.Channel) -> int:
             _, _, answer = ask(channel, "Predict", predict(mnist_test.images[:1]))
             return -1 if answer is None else int(np.argmax(answer.outputs["logits"].float_val))
 
+        wait_until(is_listening, 60, "both processes listen, not the first alone")
         channels = [grpc.insecure_channel(target(platform), options=OWN_CONNECTION) for _ in range(24)]
         try:
             assert {asked(channel) for channel in channels} == {int(mnist_test.labels[0])}
