@@ -58,6 +58,7 @@ class Batcher:
         self._unanswered_since: float | None = None
         self._is_abandoned = False
         self._is_due = False
+        self._is_solitary = False
         self._expiry: asyncio.TimerHandle | None = None
         # Outputs whose rows may differ from part to part cannot be joined.
         self._can_part = signature.is_batchable and all(-1 not in spec.shape[1:] for spec in signature.outputs)
@@ -166,8 +167,13 @@ class Batcher:
         return self._pace.may_send(self._out, self._line.full(self._rows_limit(), self._limits.batch_bytes))
 
     def _dispatch_soon(self) -> None:
-        """When all that comes in this turn of the event loop is there: those go together then."""
-        if not self._is_due and self._may_send():
+        """When all that comes in this turn of the event loop is there: those go together then.
+
+        At once where requests come one by one: for the last one nobody had come to wait.
+        """
+        if self._is_solitary and not self._out:
+            self._dispatch()
+        elif not self._is_due and self._may_send():
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._dispatch)
 
@@ -177,6 +183,7 @@ class Batcher:
         while self._may_send():
             beside_others = not self._pace.may_send(self._out, is_full=False)
             batch = self._line.take(self._rows_limit(), self._limits.batch_bytes, full_first=beside_others)
+            self._is_solitary = len(batch) == 1 and not len(self._line)
             self._count_out(batch, 1)
             self._unanswered_since = self._unanswered_since or perf_counter()
             task = asyncio.get_running_loop().create_task(self._run(batch))

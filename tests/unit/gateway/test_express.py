@@ -166,7 +166,7 @@ def test_a_body_that_does_not_come_is_for_the_app_to_refuse(listening: Listening
     request = numbered(3)
     with listening.connect() as connection:
         connection.sendall(request[:-5])
-        received = connection.recv(65536)
+        received = read_all(connection)
     assert b" 408 " in received.split(b"\r\n")[0]
     assert b"within 1 s" in received
     assert begun == []
