@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     engine_memory_file: Path | None = Field(
         default=None, description="JSON of resident bytes by engine, written by whoever started the engines"
     )
-    batch_in_flight: PositiveInt = 2
+    batch_in_flight: PositiveInt = 3
     batch_rows: PositiveInt = 64
     latency_target_s: PositiveFloat = 0.25
     queue_rows: PositiveInt = 8192
