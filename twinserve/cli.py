@@ -35,8 +35,8 @@ app = typer.Typer(
     help="One gateway in front of TorchServe and TensorFlow Serving, both running the same model.\n\n"
     "Start the platform with `up`, look at it with `status`, classify pictures with `predict`, make new weights with "
     "`train` and a new version of them with `publish`. Make a version live with `promote`, go back with `rollback`, "
-    "share traffic among the engines with `route`. Ports, folders and the token are set by TWINSERVE_… "
-    "environment variables.",
+    "share traffic among the engines with `route`. Put it under load with `loadtest`, and learn which engine is faster "
+    "here with `compare`. Ports, folders and the token are set by TWINSERVE_… environment variables.",
 )
 
 
