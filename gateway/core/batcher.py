@@ -1,7 +1,8 @@
 """The thin loop around the line and the pace: owned by one version on one engine, so versions never mix in a batch.
 
 Rules: what goes next is decided by gateway.core.line, how many rows and how many batches by gateway.core.pace; here it
-is done. No timer gathers: a batch goes as soon as one may, at the end of the turn of the event loop in which it could.
+is done. No timer gathers: a batch goes as soon as one may, at the end of the turn of the event loop in which it could,
+or at once where requests come one by one; and before the answers of the last one are told.
 The queue is bounded and refuses early. A request that was cancelled or ran out of time leaves the line without touching
 its batch mates, and one that the engine refuses is tried alone, so that it fails alone. A request that goes in parts is
 answered whole: the first part to fail fails it.

@@ -3,7 +3,8 @@
 Rules: a batch goes at once, however small, while fewer are out than the engine computes side by side. Up to
 `most_in_flight` go only when waiting would not make them larger: they keep the engine fed while the gateway reads and
 answers, but a small one would only take its place from the larger one that gathers meanwhile. So the number of batches
-out follows the load, and there is nothing to learn about it.
+out follows the load, and there is nothing to learn about it. None takes all there is: parts of it are computed while
+others are read and answered.
 
 A batch should take a third of the latency that is aimed at: a request waits for the end of one at most, then for its
 own, and a third is left for everything else. How many rows that is comes from a fitted cost, and from what really

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from gateway.protocols.rpc import services
 from gateway.protocols.rpc.reflection import NAMES
-from gateway.protocols.rpc.seats import MOST_WATCHES
+from gateway.protocols.rpc.seats import MOST_STREAMS, MOST_WATCHES
 from gateway.protocols.rpc.streams import MOST_AHEAD_BYTES
 from tests.platform_process import wait_until_async
 from tests.unit.gateway.rpc import INFER, INFERENCE, STREAM, Here, gateway_here, infer_request
@@ -86,15 +86,29 @@ async def test_watches_do_not_take_the_calls_of_inference(here: Here) -> None:
 
 
 @pytest.mark.long
-async def test_streams_do_not_take_the_calls_of_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With few seats: after the 1,024 there are, opened all at once in one process, grpc.aio sometimes stands still."""
-    monkeypatch.setattr(services, "MOST_STREAMS", FEW_STREAMS)
+@pytest.mark.parametrize(
+    "seats",
+    [
+        FEW_STREAMS,
+        pytest.param(
+            MOST_STREAMS,
+            marks=pytest.mark.xfail(
+                strict=False, reason="one time in five the next call is not handed over by grpc.aio; not understood"
+            ),
+        ),
+    ],
+)
+async def test_streams_do_not_take_the_calls_of_inference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seats: int
+) -> None:
+    """Over two connections: each may have as many calls as there are seats, and no more."""
+    monkeypatch.setattr(services, "MOST_STREAMS", seats)
     async with (
         gateway_here(tmp_path) as here,
         grpc.aio.insecure_channel(here.server.port.target, (("grpc.use_local_subchannel_pool", 1),)) as other,
     ):
         one: Any = other.stream_stream(STREAM)
-        streams = [one() for _ in range(FEW_STREAMS)]
+        streams = [one() for _ in range(seats)]
         for stream in streams:
             await stream.initial_metadata()
         another: Any = here.channel.stream_stream(STREAM)
