@@ -106,7 +106,8 @@ def make_app(
 ) -> GatewayApp:
     """Wire the gateway. `stop` ends the process; it is called when a background task dies. Raises OSError.
 
-    One of several processes takes no connection before it can answer, or `join_timeout_s` is over: the others can.
+    One of several processes takes no connection before every engine answers it, since the others can use them all; one
+    that is away is waited for during `join_timeout_s`.
     """
     ledger = Ledger()
     version = installed_version("twinserve")
@@ -213,7 +214,7 @@ def _keep(
         for task in tasks:
             task.add_done_callback(notice_death)
         try:
-            await keeper.wait_can_answer(join_timeout_s)
+            await keeper.wait_ready(join_timeout_s)
             await grpc.start()
             yield
         finally:

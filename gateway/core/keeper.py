@@ -130,11 +130,14 @@ class Keeper:
         """Whether every model's live version has an engine (and there is a model at all)."""
         return can_answer_all(self._router.table.models)
 
-    async def wait_can_answer(self, timeout_s: float) -> None:
-        """Return once it can, or when the time is over."""
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Return once it is ready, or `timeout_s` after some engine could answer, or as long after none could."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as patience:
                 while not self.can_answer:
+                    await self._router.wait_changed()
+                patience.reschedule(asyncio.get_running_loop().time() + timeout_s)
+                while not self.is_ready:
                     await self._router.wait_changed()
 
     def doubt(self, key: LaneKey, is_whole_engine: bool) -> None:

@@ -28,6 +28,21 @@ async def test_is_ready_once_both_engines_have_the_live_version(engines: Engines
     assert not is_ready(gateway)
 
 
+async def test_a_process_that_joins_waits_for_every_engine_but_not_for_ever(
+    engines: Engines, events: LedgerEvents
+) -> None:
+    gateway = Gateway(engines, events)
+    engines[1].is_reachable = False
+    await gateway.look()
+    await asyncio.wait_for(gateway.keeper.wait_ready(0.01), 5)
+    joined = asyncio.create_task(gateway.keeper.wait_ready(60))
+    await asyncio.sleep(0)
+    assert not joined.done(), "one engine answers, and the other may be forced too"
+    engines[1].is_reachable = True
+    await gateway.look()
+    await asyncio.wait_for(joined, 5)
+
+
 async def test_a_change_of_the_live_version_is_followed(gateway: Gateway) -> None:
     assert (await gateway.ask()).version == 2
     gateway.repository.models = (published(live=1),)
