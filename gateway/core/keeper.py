@@ -39,7 +39,7 @@ from gateway.core.warmup import Manner, WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
 
-UNSETTLED = (VersionState.LOADING, VersionState.WARMING)
+_UNSETTLED = (VersionState.LOADING, VersionState.WARMING)
 _WARMUP_MOMENT_S = 0.25
 
 
@@ -180,8 +180,7 @@ class Keeper:
         while True:
             wake.clear()
             await self.look_at(engine)
-            states = self._observed.get(engine.name, {}).values()
-            is_behind = self._orders.are_open(engine.name) or any(seen.state in UNSETTLED for seen in states)
+            is_behind = self._orders.are_open(engine.name) or _is_loading(self._observed.get(engine.name, {}))
             is_busy = is_behind or self._trials.is_on(engine.name)
             try:
                 interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
@@ -285,9 +284,14 @@ class Keeper:
             self._tell(with_lanes(self.using, told))
             self._models = self._repository.scan()
         routes = plan_routes(self._snapshot, self._lanes.get)
-        self._router.assign(RoutingTable(tuple(self._engines), routes), asyncio.get_running_loop().time())
+        loading = frozenset(name for name, states in self._observed.items() if _is_loading(states))
+        self._router.assign(RoutingTable(tuple(self._engines), routes, loading), asyncio.get_running_loop().time())
         self._routed_models = self._models
         self._lanes.keep_only(lanes_in(routes), is_lost)
         self._tell(self.using)
         is_whole = set(self._observed) == set(self._engines)
         self._readiness.note(routes, is_whole and is_live_everywhere(self._models, self._observed))
+
+
+def _is_loading(states: States) -> bool:
+    return any(seen.state in _UNSETTLED for seen in states.values())

@@ -66,10 +66,11 @@ class ModelRoute:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """All that routing knows. `engines` are the names a client may force."""
+    """All that routing knows. `engines` are the names a client may force, `loading` those at work on a new version."""
 
     engines: tuple[str, ...]
     models: Mapping[str, ModelRoute] = field(default_factory=dict)
+    loading: frozenset[str] = frozenset()
 
 
 class Router:
@@ -154,7 +155,10 @@ class Router:
         return (route.lanes[first], *(lane for name, lane in route.lanes.items() if name != first))
 
     def _next_turn(self, model: str, route: VersionRoute) -> str:
-        """Smooth weighted round robin over the engines that are there: exact shares, evenly spread."""
+        """Smooth weighted round robin over the engines that are there: exact shares, evenly spread.
+
+        The share of an engine that loads a version is another's for as long, unless more wait for that one already.
+        """
         if len(route.lanes) == 1:
             return next(iter(route.lanes))
         weights = self.table.models[model].weights
@@ -166,4 +170,10 @@ class Router:
             total += weight
         first = max(route.lanes, key=turns.__getitem__)
         turns[first] -= total
-        return first
+        return self._stand_in(first, route, weights) if first in self.table.loading else first
+
+    def _stand_in(self, engine: str, route: VersionRoute, weights: Mapping[str, float]) -> str:
+        """The engine with the shortest line that loads nothing and has a share of its own; else the one given."""
+        free = [name for name in route.lanes if name not in self.table.loading and weights.get(name)]
+        waiting = {name: route.lanes[name].batcher.queued_rows for name in (*free, engine)}
+        return min(waiting, key=waiting.__getitem__)

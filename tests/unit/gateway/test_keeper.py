@@ -130,6 +130,38 @@ async def test_a_version_answers_only_once_it_has_loaded(gateway: Gateway) -> No
     assert (await gateway.ask()).version == 3
 
 
+async def test_an_engine_that_loads_leaves_its_share_to_the_other(gateway: Gateway) -> None:
+    first, second = gateway.engines
+    first.is_loading = True
+    gateway.repository.models = (published(versions=(1, 2, 3), kept=(1, 3)),)
+    await gateway.look()
+    assert {(await gateway.ask()).engine for _ in range(4)} == {second.name}
+    assert (await gateway.ask(engine=first.name)).engine == first.name, "who forces it is not asked about that"
+
+    second.gate.clear()
+    line = gateway.router.table.models["adder"].versions[2].lanes[second.name].batcher
+    asked = []
+    while not line.queued_rows:
+        asked.append(asyncio.create_task(gateway.ask(engine=second.name)))
+        await asyncio.sleep(0)
+    assert (await gateway.ask()).engine == first.name, "an engine that loads is better than a line"
+    second.gate.set()
+    assert {answer.engine for answer in await asyncio.gather(*asked)} == {second.name}
+
+    first.is_loading = False
+    await gateway.look()
+    await gateway.look()
+    assert {(await gateway.ask()).engine for _ in range(4)} == {first.name, second.name}
+
+
+async def test_no_engine_stands_in_that_has_no_share(gateway: Gateway) -> None:
+    first = gateway.engines[0]
+    first.is_loading = True
+    gateway.repository.models = (published(versions=(1, 2, 3), kept=(1, 3), torchserve=1, tfserving=0),)
+    await gateway.look()
+    assert {(await gateway.ask()).engine for _ in range(4)} == {first.name}
+
+
 async def test_a_version_that_another_gateway_process_uses_is_not_unloaded(gateway: Gateway) -> None:
     using = {"torchserve": frozenset({("adder", 1)})}
     gateway.peers.reports = {"there": PeerReport(using, {}, {})}
