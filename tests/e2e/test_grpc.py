@@ -239,7 +239,9 @@ def test_processes_share_the_port_and_outlive_one_another(tmp_path: Path, reposi
             assert min(spread.values()) > 0, f"24 connections, all to one process: {spread}"
             psutil.Process(min(spread)).kill()
             # Whoever was with the dead one connects anew, to the other or to the one that takes its place.
-            wait_until(lambda: all(isinstance(asked(channel), int) for channel in channels), 60, "every client is answered")
+            wait_until(
+                lambda: all(isinstance(asked(channel), int) for channel in channels), 60, "every client is answered"
+            )
             wait_until(lambda: len(connections()) == 2, 60, "there are two processes again")
         finally:
             for channel in channels:
