@@ -5,13 +5,17 @@ Needs neither framework and reads in chunks, so that a gateway can look before e
 
 import hashlib
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from contracts.layout import VersionPaths
 from contracts.manifest import BadDocument, Manifest, read_document
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
+
+Rest = Callable[[float], None]
+"""Called after each chunk with the seconds that it took."""
 
 
 def digests_of(paths: VersionPaths) -> dict[str, str]:
@@ -22,10 +26,10 @@ def digests_of(paths: VersionPaths) -> dict[str, str]:
     return {name: _sha256(paths.root / name) for name in sorted(_names(paths))}
 
 
-def find_damage(paths: VersionPaths) -> str:
+def find_damage(paths: VersionPaths, rest: Rest = lambda _: None) -> str:
     """What differs from what was published, as one sentence about the first such file; "" when nothing does.
 
-    Blocks for as long as reading the version takes. Raises nothing.
+    Blocks for as long as reading the version takes, and as `rest` does. Raises nothing.
     """
     try:
         manifest = read_document(paths.manifest, Manifest)
@@ -40,18 +44,18 @@ def find_damage(paths: VersionPaths) -> str:
     except OSError as error:
         return f"the version cannot be read: {error}"
     for name in sorted(found | manifest.digests.keys()):
-        if damage := _damage_of(paths.root / name, name in found, manifest.digests.get(name)):
+        if damage := _damage_of(paths.root / name, name in found, manifest.digests.get(name), rest):
             return f"{name} {damage}"
     return ""
 
 
-def _damage_of(path: Path, is_found: bool, expected: str | None) -> str:
+def _damage_of(path: Path, is_found: bool, expected: str | None, rest: Rest) -> str:
     if expected is None:
         return "is not listed in the manifest"
     if not is_found:
         return "is missing"
     try:
-        actual = _sha256(path)
+        actual = _sha256(path, rest)
     except OSError as error:
         return f"cannot be read: {error}"
     return "" if actual == expected else f"was changed: its sha256 is {actual}, the manifest says {expected}"
@@ -72,11 +76,14 @@ def _leaves(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, rest: Rest = lambda _: None) -> str:
     if not stat.S_ISREG(path.lstat().st_mode):
         raise OSError(f"{path.name} is not a plain file")
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        began = time.perf_counter()
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+            rest(time.perf_counter() - began)
+            began = time.perf_counter()
     return digest.hexdigest()

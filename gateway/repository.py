@@ -106,7 +106,8 @@ class DirectoryRepository:
 
     async def find_damage(self, model: str, version: int) -> str:
         """See gateway.core.ports.Repository."""
-        return await asyncio.to_thread(find_damage, ModelPaths(self._root, model).version(version))
+        # For half of the time the processor is left to the requests beside it.
+        return await asyncio.to_thread(find_damage, ModelPaths(self._root, model).version(version), time.sleep)
 
     async def read_golden(self, model: str, version: int) -> Golden | None:
         """See gateway.core.ports.Repository."""

@@ -75,6 +75,11 @@ class Batcher:
         return self._line.rows
 
     @property
+    def is_behind(self) -> bool:
+        """Whether more rows wait than the next batch will hold."""
+        return self._line.rows > self._pace.rows_limit
+
+    @property
     def silent_s(self) -> float:
         """For how long the engine has been asked without giving any answer; 0 when it owes none."""
         return 0.0 if self._unanswered_since is None else perf_counter() - self._unanswered_since

@@ -208,7 +208,7 @@ class Keeper:
         self.look_at_repository()
         try:
             held = await self._orders.give(
-                engine, lambda: self._snapshot, lambda desired: self._forget_undesired(engine.name, desired)
+                engine, lambda: self._snapshot, lambda desired: self._prepare(engine.name, desired)
             )
             observed = await self._judge(engine, held)
             may_return = await self._trials.may_take_part(engine, self._models, observed)
@@ -227,11 +227,16 @@ class Keeper:
             for name in filter(self._orders.is_waiting, self._wakes):
                 self._wakes[name].set()
 
-    def _forget_undesired(self, engine: str, desired: Desired) -> None:
-        """What is about to be unloaded is not there any more, whoever wishes for it from now on."""
+    def _prepare(self, engine: str, desired: Desired) -> None:
+        """What is about to be unloaded is gone already, whoever wishes for it from now on; what is missing is loading."""
         if engine in self._observed:
             states = self._observed[engine]
-            self._observed[engine] = {key: seen for key, seen in states.items() if key[1] in desired.get(key[0], ())}
+            self._observed[engine] = {
+                (model, version): states.get((model, version), Observed(VersionState.LOADING))
+                for model, versions in desired.items()
+                for version in versions
+            }
+            self._assign_table()
 
     async def _judge(self, engine: Engine, held: States) -> States:
         """What this process thinks of each version: warmed and right, or not, and what is damaged."""

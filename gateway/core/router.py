@@ -157,7 +157,7 @@ class Router:
     def _next_turn(self, model: str, route: VersionRoute) -> str:
         """Smooth weighted round robin over the engines that are there: exact shares, evenly spread.
 
-        The share of an engine that loads a version is another's for as long, unless more wait for that one already.
+        The share of an engine that loads a version is another's for as long as that one keeps up.
         """
         if len(route.lanes) == 1:
             return next(iter(route.lanes))
@@ -175,5 +175,5 @@ class Router:
     def _stand_in(self, engine: str, route: VersionRoute, weights: Mapping[str, float]) -> str:
         """The engine with the shortest line that loads nothing and has a share of its own; else the one given."""
         free = [name for name in route.lanes if name not in self.table.loading and weights.get(name)]
-        waiting = {name: route.lanes[name].batcher.queued_rows for name in (*free, engine)}
-        return min(waiting, key=waiting.__getitem__)
+        best = min(free, key=lambda name: route.lanes[name].batcher.queued_rows, default=engine)
+        return engine if route.lanes[best].batcher.is_behind else best

@@ -141,8 +141,8 @@ async def test_an_engine_that_loads_leaves_its_share_to_the_other(gateway: Gatew
     second.gate.clear()
     line = gateway.router.table.models["adder"].versions[2].lanes[second.name].batcher
     asked = []
-    while not line.queued_rows:
-        asked.append(asyncio.create_task(gateway.ask(engine=second.name)))
+    while not line.is_behind:
+        asked.append(asyncio.create_task(gateway.ask(rows=16, engine=second.name)))
         await asyncio.sleep(0)
     assert (await gateway.ask()).engine == first.name, "an engine that loads is better than a line"
     second.gate.set()
