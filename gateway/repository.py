@@ -106,8 +106,7 @@ class DirectoryRepository:
 
     async def find_damage(self, model: str, version: int) -> str:
         """See gateway.core.ports.Repository."""
-        # For half of the time the processor is left to the requests beside it.
-        return await asyncio.to_thread(find_damage, ModelPaths(self._root, model).version(version), time.sleep)
+        return await asyncio.to_thread(find_damage, ModelPaths(self._root, model).version(version), _rest)
 
     async def read_golden(self, model: str, version: int) -> Golden | None:
         """See gateway.core.ports.Repository."""
@@ -240,3 +239,8 @@ def _convert_image(image: Image | None) -> ImageRecipe | None:
         is_light_on_dark=image.polarity == "light-on-dark",
         labels=image.labels,
     )
+
+
+def _rest(worked_s: float) -> None:
+    """Leave the processor to the requests beside for two thirds of the time."""
+    time.sleep(2 * worked_s)

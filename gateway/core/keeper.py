@@ -228,7 +228,7 @@ class Keeper:
                 self._wakes[name].set()
 
     def _prepare(self, engine: str, desired: Desired) -> None:
-        """What is about to be unloaded is gone already, whoever wishes for it from now on; what is missing is loading."""
+        """What will be unloaded is gone already, whoever wishes for it from now on; what is missing is loading."""
         if engine in self._observed:
             states = self._observed[engine]
             self._observed[engine] = {

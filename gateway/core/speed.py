@@ -19,7 +19,7 @@ from gateway.core.warmup import rest
 log = logging.getLogger(__name__)
 
 COMPARED_ROWS = 8
-_PAIRS = 7
+_PAIRS = 5
 _TIMEOUT_S = 30.0
 
 
