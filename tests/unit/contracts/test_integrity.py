@@ -111,6 +111,14 @@ def test_any_other_file_is_named(version: VersionPaths, damage: Callable[[Versio
     assert said in find_damage(version)
 
 
+def test_reading_rests_after_every_piece(version: VersionPaths) -> None:
+    (version.root / "variables" / "data").write_bytes(bytes(5 << 20))
+    rests: list[float] = []
+    assert "was changed" in find_damage(version, rests.append)
+    assert len(rests) > 5, "a large file is not read in one go"
+    assert min(rests) >= 0
+
+
 def test_files_are_looked_at_in_order_and_the_first_is_named(version: VersionPaths) -> None:
     version.golden.unlink()
     flip_bit(version.archive)

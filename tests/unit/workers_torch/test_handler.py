@@ -147,6 +147,17 @@ def test_what_is_known_does_not_help_what_does_not_fit(
         assert [context.get_response_status(index)[0] for index in range(2)] == [200, 400]
 
 
+def test_what_a_network_makes_for_itself_is_made(folder: Path) -> None:
+    made = "self.register_buffer('half', torch.tensor(0.5), persistent=False)"
+    (folder / "model.py").write_text(
+        MODEL.replace("torch.zeros(2))", f"torch.zeros(2))\n        {made}").replace("* self.scale", "* self.half * self.scale")
+    )
+    handler = load_handler().Handler()
+    handler.initialize(context_of(folder))
+    (answer,) = handler.handle([row(images=ONES[:1])], context_of(folder))
+    np.testing.assert_array_equal(safetensors.numpy.load(answer)["logits"], [[2, 20]])
+
+
 def test_tensors_that_lie_askew_are_read(folder: Path) -> None:
     """safetensors' own writer aligns them, others need not."""
     inputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in (("images", "FP32"), ("a", "UINT8"))]
