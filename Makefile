@@ -64,7 +64,7 @@ chaos: $(DEV_STAMP)  ## 20 kills at random moments, under load
 chaos-swap: $(DEV_STAMP)  ## 30 swaps cut short by kill -9, under load (TWINSERVE_CHAOS_SEED)
 	TWINSERVE_CHAOS_SWAPS=$${TWINSERVE_CHAOS_SWAPS:-30} $(PYTEST) -s tests/e2e/test_swap_chaos.py
 
-bench: $(DEV_STAMP)  ## gateway against engines alone, a rival in one process and the bare model, and how costs grow; 25 minutes (ARGS="--only NAME")
+bench: $(DEV_STAMP)  ## gateway against engines alone, a rival in one process and the bare model, and how costs grow; 22 minutes (ARGS="--only NAME")
 	$(BIN)/python -m loadtest.bench $(ARGS)
 
 bench-quick: $(DEV_STAMP)  ## the same comparisons in three short pairs each, under three minutes (ARGS="--json FILE")

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _TICK_NS = 100_000_000
 # What a file system does not tell of by its times is seen after this long.
 _LONGEST_UNREAD_S = 5.0
+_LONGEST_REST_S = 0.05
 
 _Stamp = tuple[int, int, int]
 
@@ -242,5 +243,5 @@ def _convert_image(image: Image | None) -> ImageRecipe | None:
 
 
 def _rest(worked_s: float) -> None:
-    """Leave the processor to the requests beside for two thirds of the time."""
-    time.sleep(2 * worked_s)
+    """Leave the processor to the requests beside for two thirds of the time; a disk that is slow needs no rest."""
+    time.sleep(min(2 * worked_s, _LONGEST_REST_S))

@@ -181,13 +181,19 @@ class Keeper:
             wake.clear()
             await self.look_at(engine)
             is_behind = self._orders.are_open(engine.name) or _is_loading(self._observed.get(engine.name, {}))
-            is_busy = is_behind or self._trials.is_on(engine.name)
+            is_busy = is_behind or self._owes(engine.name) or self._trials.is_on(engine.name)
             try:
                 interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
                 async with asyncio.timeout(interval_s):
                     await wake.wait()
             except TimeoutError:
                 continue
+
+    def _owes(self, engine: str) -> bool:
+        """Whether an engine that is up lacks a version, which whoever leads may be making it load."""
+        states = self._observed.get(engine)
+        resident = plan_resident_on(self._snapshot, engine)
+        return states is not None and any((m, v) not in states for m, versions in resident.items() for v in versions)
 
     def look_at_repository(self) -> None:
         """Read the repository; a change is followed in routing at once, and the engines are looked at."""

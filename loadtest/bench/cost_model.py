@@ -1,24 +1,24 @@
-"""What a request costs in processor time, and what throughput that allows. Pure.
+"""What a request costs in processor time, and how many a closed loop gets through. Pure.
 
 A request costs the gateway something by itself, something for each of its rows and something for its share of a batch;
 an engine's batch of n rows costs a·n + b. These are fitted to a few measured cases (least squares of relative errors,
-no cost below nothing). On c cores a closed loop then reaches the least of four limits, times the share of it that the
-fitted cases reached:
+no cost below nothing) and say how many machines a rate takes.
 
-- gateway: one process uses one core at most;
-- engine worker: a worker computes one batch at a time, on as many cores as a forward pass may take;
-- all cores: gateway, engine and load generator together;
-- connections: each waits for its own request, so N of them have N on the way (Little's law).
+How many requests a second these very machines get through is fitted to the same cases in the same terms, as the time of
+the engine's turn: batches follow one another, and of each turn some part goes by for the batch, for its rows and for
+its requests, whoever works or waits meanwhile. Summing processor time and asking which limit binds was tried before: it
+was off by half for few connections, where four processes wake one another and no core is busy. There are two other
+limits: one gateway process uses one core at most, and a connection waits for its own request (Little's law), of whose
+work nothing overlaps where it is the only one.
 
 Batch sizes are not predicted: they are what the gateway's own metric told of the case.
 """
 
 import enum
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
 
 import numpy as np
 
@@ -31,8 +31,7 @@ class Limit(enum.StrEnum):
     """What keeps throughput down."""
 
     GATEWAY = "gateway"
-    WORKER = "engine worker"
-    CORES = "all cores"
+    TURNS = "the engine's turns"
     CONNECTIONS = "connections"
 
 
@@ -68,17 +67,16 @@ class Spent:
 
 @dataclass(frozen=True)
 class Observed:
-    """A measured case. `cores` are those that other programs left."""
+    """A measured case."""
 
     load: Load
     spent: Spent
     requests_per_s: float
-    cores: float
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor seconds by what causes them."""
+    """Seconds by what causes them, of a processor or of time."""
 
     per_request_s: float
     per_row_s: float
@@ -100,41 +98,36 @@ class Prediction:
 
 @dataclass(frozen=True)
 class CostModel:
-    """`reach`: by limit, the share of it that the fitted cases reached."""
+    """Processor time by who uses it, and `turn`: how much of the engine's turns a request takes, in time."""
 
     gateway: Cost
     frontend: Cost
     worker: Cost
     generator: Cost
+    turn: Cost
     worker_cores: float
-    reach: Mapping[Limit, float]
 
     def spend(self, load: Load) -> Spent:
         """What a request costs."""
         return Spent(*(cost.of_request(load) for cost in (self.gateway, self.frontend, self.worker, self.generator)))
 
-    def limits(self, load: Load, cores: float) -> dict[Limit, float]:
+    def limits(self, load: Load) -> dict[Limit, float]:
         """Requests a second that each limit allows."""
         spent = self.spend(load)
         # A request's batch has others' rows in it, and all of them are computed before any is answered.
-        whole_s = self.frontend.of_batch(load.rows_per_batch) + self.worker.of_batch(load.rows_per_batch)
-        engine_s = max(spent.frontend_s + spent.worker_s, whole_s)
+        batch_s = self.frontend.of_batch(load.rows_per_batch) + self.worker.of_batch(load.rows_per_batch)
+        engine_s = max(spent.frontend_s + spent.worker_s, batch_s)
         return {
             Limit.GATEWAY: _per(load.processes, spent.gateway_s),
-            Limit.WORKER: _per(self.worker_cores, spent.worker_s),
-            Limit.CORES: _per(cores, spent.server_s + spent.generator_s),
+            Limit.TURNS: _per(1, self.turn.of_request(load)),
             Limit.CONNECTIONS: _per(load.connections, spent.gateway_s + spent.generator_s + engine_s),
         }
 
-    def predict(self, load: Load, cores: float) -> Prediction:
-        """Throughput of a closed loop on so many cores."""
-        limits = self.limits(load, cores)
+    def predict(self, load: Load) -> Prediction:
+        """Throughput of a closed loop on machines like those of the fitted cases."""
+        limits = self.limits(load)
         limit = min(limits, key=limits.__getitem__)
-        return Prediction(limits[limit] * self.reach.get(limit, self._usual_reach), limit)
-
-    @property
-    def _usual_reach(self) -> float:
-        return median(self.reach.values()) if self.reach else 1.0
+        return Prediction(limits[limit], limit)
 
 
 def _per(amount: float, cost_s: float) -> float:
@@ -143,33 +136,20 @@ def _per(amount: float, cost_s: float) -> float:
 
 def fit(observed: Sequence[Observed], worker_cores: float) -> CostModel:
     """The model of one engine behind the gateway. Raises NotEnough."""
-    if len(observed) < 3 or len({one.load.rows for one in observed}) < 2:
-        raise NotEnough("a cost model takes three cases or more, of different numbers of rows")
+    if len(observed) < 4 or len({one.load.rows for one in observed}) < 2:
+        raise NotEnough("a cost model takes four cases or more, of different numbers of rows")
 
-    def fitted(part: Callable[[Spent], float], *, has_request: bool, has_batch: bool) -> Cost:
-        return _fit_cost(
-            [(one.load, part(one.spent)) for one in observed], has_request=has_request, has_batch=has_batch
-        )
+    def fitted(part: Callable[[Observed], float], *, has_request: bool, has_batch: bool) -> Cost:
+        return _fit_cost([(one.load, part(one)) for one in observed], has_request=has_request, has_batch=has_batch)
 
-    model = CostModel(
-        fitted(lambda spent: spent.gateway_s, has_request=True, has_batch=True),
-        fitted(lambda spent: spent.frontend_s, has_request=False, has_batch=True),
-        fitted(lambda spent: spent.worker_s, has_request=False, has_batch=True),
-        fitted(lambda spent: spent.generator_s, has_request=True, has_batch=False),
-        worker_cores,
-        {},
-    )
     return CostModel(
-        model.gateway, model.frontend, model.worker, model.generator, worker_cores, _reaches(model, observed)
+        fitted(lambda one: one.spent.gateway_s, has_request=True, has_batch=True),
+        fitted(lambda one: one.spent.frontend_s, has_request=False, has_batch=True),
+        fitted(lambda one: one.spent.worker_s, has_request=False, has_batch=True),
+        fitted(lambda one: one.spent.generator_s, has_request=True, has_batch=False),
+        fitted(lambda one: _per(1, one.requests_per_s), has_request=True, has_batch=True),
+        worker_cores,
     )
-
-
-def _reaches(model: CostModel, observed: Sequence[Observed]) -> dict[Limit, float]:
-    found: dict[Limit, list[float]] = {}
-    for one in observed:
-        bound = model.predict(one.load, one.cores)
-        found.setdefault(bound.limit, []).append(one.requests_per_s / bound.requests_per_s)
-    return {limit: median(shares) for limit, shares in found.items()}
 
 
 def _fit_cost(known: Sequence[tuple[Load, float]], *, has_request: bool, has_batch: bool) -> Cost:

@@ -2,7 +2,7 @@
 
 from loadtest.bench.cost_model import Cost, plan_machines
 from loadtest.bench.forecasts import GOOD_ERROR, Forecast, Forecasts, forecast
-from loadtest.bench.markdown import NONE, number, table
+from loadtest.bench.markdown import number, table
 from loadtest.bench.results import Report
 
 RATES_PER_S = (1_000, 10_000, 100_000)
@@ -16,15 +16,15 @@ def cost_model_tables(report: Report) -> dict[str, str]:
     if not found:
         return {}
     return {
-        "Cost model: processor time": "\n\n".join((_costs_table(found), _COSTS_NOTE)),
+        "Cost model: what a request costs": "\n\n".join((_costs_table(found), _COSTS_NOTE)),
         "Cost model: predicted and measured": "\n\n".join((_errors_table(found), *map(_verdict, found))),
         "Plan for many machines": "\n\n".join((_plan_table(found), _plan_note(found))),
     }
 
 
 _COSTS_NOTE = (
-    "A batch of n images costs the engine a·n + b. TorchServe's frontend is Java's process. Reach: how much of the "
-    "limit that bound them the fitted cases reached."
+    "A batch of n images costs the engine a·n + b. TorchServe's frontend is Java's process. Turns: how much time of "
+    "the engine's turns goes by for each, whoever works or waits meanwhile; throughput is predicted from that."
 )
 
 
@@ -37,11 +37,10 @@ def _costs_table(found: list[Forecasts]) -> str:
             "engine's frontend": model.frontend,
             "engine's worker": model.worker,
             "load generator": model.generator,
+            "the engine's turns (time)": model.turn,
         }
-        reach = ", ".join(f"{limit} {share * 100:.0f} %" for limit, share in model.reach.items())
-        rows += [(str(each.target), name, *_cost_cells(cost), "") for name, cost in parts.items()]
-        rows.append((str(each.target), "reach", NONE, NONE, NONE, reach))
-    return table(("what", "part", "µs a request", "µs an image (a)", "µs a batch (b)", ""), rows)
+        rows += [(str(each.target), name, *_cost_cells(cost)) for name, cost in parts.items()]
+    return table(("what", "part", "µs a request", "µs an image (a)", "µs a batch (b)"), rows)
 
 
 def _cost_cells(cost: Cost) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ from loadtest.bench.figures import Figures
 from loadtest.bench.results import Report
 
 GOOD_ERROR = 0.15
-FITTED = {(1, 1), (64, 1), (8, 8), (16, 32), (8, 512)}
+FITTED = {(8, 1), (64, 1), (8, 8), (16, 32), (8, 512)}
 """The cases that the model is fitted to: connections and images a request, with the platform's own gateway."""
 
 
@@ -62,7 +62,7 @@ def _forecast(report: Report, target: TargetName) -> Forecasts | None:
         return None
     forecasts = []
     for case, seen in cases.items():
-        predicted, spent = model.predict(seen.load, seen.cores), model.spend(seen.load)
+        predicted, spent = model.predict(seen.load), model.spend(seen.load)
         forecasts.append(Forecast(case, seen, spent, predicted.requests_per_s, predicted.limit, case in fitted))
     largest = max((seen.load.rows_per_batch for case, seen in cases.items() if case.rows == 1), default=1.0)
     return Forecasts(target, model, tuple(forecasts), largest)
@@ -81,8 +81,7 @@ def _observed(report: Report, target: TargetName) -> dict[Case, Observed]:
             processes = case.processes or report.gateway_processes
             if figures.requests and (rows_per_batch := figures.rows_per_batch):
                 load = Load(case.connections, processes, case.rows, rows_per_batch)
-                cores = max(1.0, report.machine.cores - figures.other_cores)
-                seen = Observed(load, _spent(figures), figures.requests_per_s, cores)
+                seen = Observed(load, _spent(figures), figures.requests_per_s)
                 runs.setdefault(case, []).append(seen)
     ordered = sorted(runs, key=lambda case: (case.processes or 0, case.rows, case.connections))
     return {case: _middle(runs[case]) for case in ordered}
@@ -105,4 +104,4 @@ def _middle(runs: Sequence[Observed]) -> Observed:
         median(one.spent.worker_s for one in runs),
         median(one.spent.generator_s for one in runs),
     )
-    return Observed(load, spent, median(one.requests_per_s for one in runs), median(one.cores for one in runs))
+    return Observed(load, spent, median(one.requests_per_s for one in runs))

@@ -224,8 +224,9 @@ def load_network(folder: Path, device: torch.device) -> torch.nn.Module:
     # Without numbers of its own, which are drawn in half of the time that all of loading takes; the stored ones follow.
     with torch.device("meta"):
         network = _network_of(folder)
-    network.load_state_dict(weights, assign=True)
-    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):  # some are not stored
+    if next(network.buffers(), None) is None:
+        network.load_state_dict(weights, assign=True)
+    else:  # buffers may be made in the constructor, and be of another type than what is stored
         network = _network_of(folder)
         network.load_state_dict(weights)
     return network.eval().to(device)

@@ -1,5 +1,6 @@
 """The cost model on made-up numbers: known costs are found again, and each limit is seen when it is one."""
 
+import dataclasses
 import math
 
 import pytest
@@ -20,7 +21,8 @@ GATEWAY = Cost(200e-6, 10e-6, 500e-6)
 FRONTEND = Cost(0, 5e-6, 300e-6)
 WORKER = Cost(0, 100e-6, 1000e-6)
 GENERATOR = Cost(30e-6, 2e-6, 0)
-TRUE = CostModel(GATEWAY, FRONTEND, WORKER, GENERATOR, 1, {})
+TURN = Cost(50e-6, 120e-6, 2000e-6)
+TRUE = CostModel(GATEWAY, FRONTEND, WORKER, GENERATOR, TURN, 1)
 
 LOADS = [
     Load(1, 1, 1, 1.0),
@@ -31,9 +33,8 @@ LOADS = [
 ]
 
 
-def observe(load: Load, reach: float = 1.0, cores: float = 2) -> Observed:
-    spent = Spent(*(cost.of_request(load) for cost in (GATEWAY, FRONTEND, WORKER, GENERATOR)))
-    return Observed(load, spent, reach * TRUE.predict(load, cores).requests_per_s, cores)
+def observe(load: Load) -> Observed:
+    return Observed(load, TRUE.spend(load), TRUE.predict(load).requests_per_s)
 
 
 def as_us(cost: Cost) -> tuple[float, float, float]:
@@ -47,55 +48,45 @@ def test_known_costs_are_found_again() -> None:
         (model.frontend, FRONTEND),
         (model.worker, WORKER),
         (model.generator, GENERATOR),
+        (model.turn, TURN),
     ):
         assert as_us(found) == pytest.approx(as_us(true), abs=1e-3)
 
 
-def test_what_was_held_out_is_predicted_as_far_as_the_fitted_cases_reached() -> None:
-    model = fit([observe(load, reach=0.8) for load in LOADS], worker_cores=1)
-    for held_out in (Load(4, 1, 1, 2.0), Load(256, 1, 1, 64.0), Load(256, 4, 32, 64.0)):
-        expected = 0.8 * TRUE.predict(held_out, 2).requests_per_s
-        assert model.predict(held_out, 2).requests_per_s == pytest.approx(expected)
+def test_what_was_held_out_is_predicted() -> None:
+    model = fit([observe(load) for load in LOADS], worker_cores=1)
+    for held_out in (Load(4, 1, 1, 2.0), Load(256, 2, 1, 64.0), Load(256, 4, 32, 64.0)):
+        expected = 1 / (50e-6 + 120e-6 * held_out.rows + 2000e-6 * held_out.rows / held_out.rows_per_batch)
+        assert model.predict(held_out).requests_per_s == pytest.approx(expected)
 
 
 def test_noise_of_measuring_makes_no_cost_negative() -> None:
-    noisy = [
-        Observed(load, Spent(50e-6 * (1 + load.rows % 3), 0, 1e-3 / load.rows, 20e-6), 1000.0, 2) for load in LOADS
-    ]
+    noisy = [Observed(load, Spent(50e-6 * (1 + load.rows % 3), 0, 1e-3 / load.rows, 20e-6), 1000.0) for load in LOADS]
     model = fit(noisy, worker_cores=1)
     for cost in (model.gateway, model.frontend, model.worker, model.generator):
         assert min(as_us(cost)) >= 0
     assert as_us(model.frontend) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("load", "cores", "limit"),
-    [
-        (Load(1, 1, 1, 1.0), 16, Limit.CONNECTIONS),
-        (Load(1000, 1, 1, 64.0), 16, Limit.GATEWAY),
-        (Load(1000, 8, 1, 64.0), 16, Limit.WORKER),
-        (Load(1000, 4, 1, 64.0), 1, Limit.CORES),
-    ],
-)
-def test_each_limit_is_seen_when_it_is_one(load: Load, cores: float, limit: Limit) -> None:
-    assert TRUE.predict(load, cores).limit is limit
+def test_each_limit_is_seen_when_it_is_one() -> None:
+    assert TRUE.predict(Load(64, 1, 1, 24.0)).limit is Limit.TURNS
+    busy = dataclasses.replace(TRUE, turn=Cost(0, 10e-6, 0))
+    assert busy.predict(Load(1000, 1, 1, 64.0)).limit is Limit.GATEWAY
+    assert busy.predict(Load(1000, 64, 1, 64.0)).limit is Limit.TURNS
+    assert busy.predict(Load(1, 64, 1, 1.0)).limit is Limit.CONNECTIONS
 
 
 def test_the_limits_are_those_of_pencil_and_paper() -> None:
-    limits = TRUE.limits(Load(100, 2, 1, 50.0), cores=2)
-    gateway_s = 200e-6 + 10e-6 + 500e-6 / 50
-    worker_s = 100e-6 + 1000e-6 / 50
-    frontend_s = 5e-6 + 300e-6 / 50
+    limits = TRUE.limits(Load(100, 2, 1, 50.0))
+    assert limits[Limit.GATEWAY] == pytest.approx(2 / (200e-6 + 10e-6 + 500e-6 / 50))
+    assert limits[Limit.TURNS] == pytest.approx(1 / (50e-6 + 120e-6 + 2000e-6 / 50))
     batch_s = 50 * (100e-6 + 5e-6) + 1000e-6 + 300e-6
-    assert limits[Limit.GATEWAY] == pytest.approx(2 / gateway_s)
-    assert limits[Limit.WORKER] == pytest.approx(1 / worker_s)
-    assert limits[Limit.CORES] == pytest.approx(2 / (gateway_s + worker_s + frontend_s + 32e-6))
-    assert limits[Limit.CONNECTIONS] == pytest.approx(100 / (gateway_s + 32e-6 + batch_s))
+    assert limits[Limit.CONNECTIONS] == pytest.approx(100 / (200e-6 + 10e-6 + 500e-6 / 50 + 32e-6 + batch_s))
 
 
 def test_what_costs_nothing_is_no_limit() -> None:
     nothing = Cost(0, 0, 0)
-    assert CostModel(nothing, nothing, nothing, nothing, 1, {}).predict(LOADS[0], 2).requests_per_s == math.inf
+    assert CostModel(nothing, nothing, nothing, nothing, nothing, 1).predict(LOADS[0]).requests_per_s == math.inf
 
 
 @pytest.mark.parametrize("loads", [LOADS[:2], [Load(many, 1, 1, 2.0) for many in (1, 2, 3, 4)]])
@@ -106,7 +97,7 @@ def test_too_few_cases_or_too_much_alike_make_no_model(loads: list[Load]) -> Non
 
 def test_machines_are_planned_in_whole_ones_with_air() -> None:
     costs = (Cost(350e-6, 0, 0), Cost(0, 0, 0), Cost(0, 140e-6, 0), Cost(1, 1, 1))
-    model = CostModel(*costs, 1, {})
+    model = CostModel(*costs, Cost(0, 0, 0), 1)
     needs = plan_machines(model, rate_per_s=10_000, rows_per_batch=10, busy=0.7)
     assert (needs.gateway_processes, needs.engine_workers, needs.cores) == (5, 2, 7)
     little = plan_machines(model, rate_per_s=1, rows_per_batch=10, busy=0.7)
