@@ -149,9 +149,8 @@ def test_what_is_known_does_not_help_what_does_not_fit(
 
 def test_what_a_network_makes_for_itself_is_made(folder: Path) -> None:
     made = "self.register_buffer('factor', torch.tensor(0.5), persistent=False)"
-    (folder / "model.py").write_text(
-        MODEL.replace("torch.zeros(2))", f"torch.zeros(2))\n        {made}").replace("* self.scale", "* self.factor * self.scale")
-    )
+    model = MODEL.replace("torch.zeros(2))", f"torch.zeros(2))\n        {made}")
+    (folder / "model.py").write_text(model.replace("* self.scale", "* self.factor * self.scale"))
     handler = load_handler().Handler()
     handler.initialize(context_of(folder))
     (answer,) = handler.handle([row(images=ONES[:1])], context_of(folder))
