@@ -12,6 +12,7 @@ import sys
 import uvloop
 
 from gateway.app import make_app, make_engines
+from gateway.engine_figures import make_counters
 from gateway.grpc_port import GrpcPort, check_free
 from gateway.http_server import make_server
 from gateway.processes import LIFE_VARIABLE, SOCKET_VARIABLE, run_processes
@@ -30,7 +31,8 @@ async def serve(settings: Settings) -> int:
         server.should_exit = True
 
     life = os.environ.get(LIFE_VARIABLE)
-    app = make_app(settings, make_engines(settings), stop, JOIN_TIMEOUT_S if life else 0.0)
+    join_timeout_s = JOIN_TIMEOUT_S if life else 0.0
+    app = make_app(settings, make_engines(settings), stop, join_timeout_s, make_counters(settings))
     server = make_server(app, settings, app.grpc.begin_drain)
     if life:
         loop, pipe = asyncio.get_running_loop(), int(life)

@@ -20,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 from contracts.descriptors import Package, load_pool
 from contracts.tfserving import load_messages
 from gateway import admin
+from gateway.accounts.keeping import kept, make_accounts
+from gateway.accounts.traced_engine import traced
 from gateway.core.agreement import Tolerance
 from gateway.core.batcher import BatchLimits
 from gateway.core.counts import Ledger
@@ -33,7 +35,9 @@ from gateway.core.rollouts import Rollouts
 from gateway.core.router import Router
 from gateway.core.surroundings import Surroundings
 from gateway.core.warmup import WarmupLimits
+from gateway.engine_figures import make_figures
 from gateway.engine_memory import EngineMemory
+from gateway.engines.counter_pages import CounterPages
 from gateway.engines.tfserving import TfServing, TfServingAddress
 from gateway.engines.torchserve import TorchServe, TorchServeAddress
 from gateway.grpc_port import GrpcPort
@@ -102,7 +106,11 @@ def make_engines(settings: Settings) -> tuple[Engine, ...]:
 
 
 def make_app(
-    settings: Settings, engines: tuple[Engine, ...], stop: Callable[[], None], join_timeout_s: float = 0.0
+    settings: Settings,
+    engines: tuple[Engine, ...],
+    stop: Callable[[], None],
+    join_timeout_s: float = 0.0,
+    counters: CounterPages | None = None,
 ) -> GatewayApp:
     """Wire the gateway. `stop` ends the process; it is called when a background task dies. Raises OSError.
 
@@ -111,8 +119,10 @@ def make_app(
     """
     ledger = Ledger()
     version = installed_version("twinserve")
+    accounts = make_accounts(settings, version)
+    engines = traced(engines, accounts)
     memory = EngineMemory(settings.engine_memory_file)
-    metrics = Metrics(ledger.usage, version, memory.read)
+    metrics = Metrics(ledger.usage, version, memory.read, (make_figures(settings, counters),))
     repository = DirectoryRepository(settings.repository)
     peers = DirectoryPeers(settings.repository)
     router = Router(tuple(engine.name for engine in engines))
@@ -121,9 +131,8 @@ def make_app(
     inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
     by_name = {engine.name: engine for engine in engines}
     rollouts = Rollouts(Surroundings(by_name, repository, keeper, peers, ledger, metrics, memory.read))
-    conversation = Conversation(
-        inference, router, metrics, ConversationLimits(settings.default_timeout_s, settings.longest_timeout_s)
-    )
+    limits = ConversationLimits(settings.default_timeout_s, settings.longest_timeout_s)
+    conversation = Conversation(inference, router, metrics, limits, accounts)
     exchange = Exchange(conversation, ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s))
     catalogue = Catalogue(keeper, router, peers, ledger.usage, version, settings.batch_rows)
 
@@ -148,7 +157,7 @@ def make_app(
     app: FastAPI = FastAPIOffline(
         title="twinserve",
         version=version,
-        lifespan=_keep(keeper, rollouts, mirror, metrics, peers, grpc, stop, join_timeout_s),
+        lifespan=kept(accounts, _keep(keeper, rollouts, mirror, metrics, peers, grpc, counters, stop, join_timeout_s)),
     )
     app.include_router(oip_routes.make_router(exchange, catalogue, express, large))
     pictures = PictureInputs(settings.image_limit_pixels)
@@ -196,6 +205,7 @@ def _keep(
     metrics: Metrics,
     peers: DirectoryPeers,
     grpc: GrpcServer,
+    counters: CounterPages | None,
     stop: Callable[[], None],
     join_timeout_s: float,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -203,6 +213,10 @@ def _keep(
         if not task.cancelled() and task.exception() is not None:
             log.critical("%s died, so the gateway stops", task.get_name(), exc_info=task.exception())
             stop()
+
+    def notice_loss(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s died; /metrics goes on without them", task.get_name(), exc_info=task.exception())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -213,6 +227,9 @@ def _keep(
         ]
         for task in tasks:
             task.add_done_callback(notice_death)
+        if counters is not None:
+            tasks.append(asyncio.create_task(counters.run(), name="the reader of the engines' own counters"))
+            tasks[-1].add_done_callback(notice_loss)  # no request is the worse for it
         try:
             await keeper.wait_ready(join_timeout_s)
             await grpc.start()

@@ -1,8 +1,10 @@
 """Everything about a gateway process that can be set: environment variables TWINSERVE_<NAME>, in upper case."""
 
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.addresses import LOOPBACK, Ports
@@ -26,12 +28,14 @@ class Settings(BaseSettings):
     torchserve_host: str = LOOPBACK
     torchserve_inference_port: int = _PORTS.torchserve_inference
     torchserve_management_port: int = _PORTS.torchserve_management
+    torchserve_metrics_port: int = _PORTS.torchserve_metrics
     torchserve_key_file: Path = Field(
         default=Path(".twinserve/torchserve/key_file.json"), description="Written by TorchServe"
     )
 
     tfserving_host: str = LOOPBACK
     tfserving_grpc_port: int = _PORTS.tfserving_grpc
+    tfserving_rest_port: int = _PORTS.tfserving_rest
     tfserving_implementation: str = Field(
         default="unknown", description="tensorflow_model_server or embedded; only whoever started it knows"
     )
@@ -56,11 +60,43 @@ class Settings(BaseSettings):
     engine_memory_file: Path | None = Field(
         default=None, description="JSON of resident bytes by engine, written by whoever started the engines"
     )
+    engine_usage_file: Path | None = Field(
+        default=None, description="JSON of what else the engines use, written by the same (contracts/engine_usage.py)"
+    )
+    engine_counters_interval_s: NonNegativeFloat = Field(
+        default=5.0, description="How often the engines' own counters are read; 0 is never"
+    )
     batch_in_flight: PositiveInt = 3
     batch_rows: PositiveInt = 64
     latency_target_s: PositiveFloat = 0.25
     queue_rows: PositiveInt = 8192
     """Rows that may wait for one version on one engine; a request of more rows is refused with 413."""
+
+    access_log: str = Field(default="", description="File of the access log, or - for standard output; empty is none")
+    access_log_sample: float = Field(default=1.0, ge=0, le=1, description="Share of the answers that it tells")
+    otlp_endpoint: str = Field(
+        default="", description="URL of an OpenTelemetry collector that takes OTLP over HTTP; empty is no traces"
+    )
+    trace_sample: float = Field(default=1.0, ge=0, le=1, description="Share of the traces begun here that are told")
+
+    @field_validator("access_log")
+    @classmethod
+    def _has_folder(cls, path: str) -> str:
+        if path and not Path(path).parent.is_dir():
+            raise ValueError(f"there is no folder {Path(path).parent}")
+        return path
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _can_be_reached(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"expected http://host:port, got {url}")
+        if not _has_exporter():
+            raise ValueError("traces need the extra: pip install -c constraints.txt '.[tracing]'")
+        return url
 
     def read_admin_token(self) -> str | None:
         """The operators' token, or None when none is set: then /admin answers nobody. Raises OSError."""
@@ -69,3 +105,10 @@ class Settings(BaseSettings):
         if self.admin_token_file is None:
             return None
         return self.admin_token_file.read_text().strip() or None
+
+
+def _has_exporter() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # of a package that it is in
+        return False

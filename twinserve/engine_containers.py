@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from contracts.addresses import Ports
-from contracts.tfserving_command import EMPTY_CONFIG, OFFICIAL_SERVER, server_flags
+from contracts.tfserving_command import EMPTY_CONFIG, MONITORING_CONFIG, OFFICIAL_SERVER, server_flags
 from twinserve.container import ContainerPlan
 from twinserve.docker_daemon import ContainerSpec, Daemon, DockerFailed, Mount
 from twinserve.places import Places
@@ -28,6 +28,7 @@ DEFAULT_MEMORY = "4g"
 _REPOSITORY = "/models"
 _TORCHSERVE_RUN_DIR = "/var/lib/twinserve/torchserve"
 _TF_CONFIG = PurePosixPath("/tmp/tfserving-models.config")  # noqa: S108 - the container's own
+_TF_MONITORING = PurePosixPath("/tmp/tfserving-monitoring.config")  # noqa: S108 - the same
 _INSIDE = Ports()
 _BUILD = "docker compose -f docker-compose.yml -f docker-compose.embedded.yml build torchserve tfserving"
 
@@ -111,8 +112,10 @@ def remove_leftovers(places: Places, daemon: Daemon) -> list[str]:
 
 def official_command() -> tuple[str, str, str]:
     """Starts the server of the official image, which has none of our code, without any model."""
-    server = shlex.join([OFFICIAL_SERVER, *server_flags(_INSIDE, _TF_CONFIG)])
-    return "/bin/sh", "-c", f"echo '{EMPTY_CONFIG}' > {_TF_CONFIG} && exec {server}"
+    server = shlex.join([OFFICIAL_SERVER, *server_flags(_INSIDE, _TF_CONFIG, _TF_MONITORING)])
+    files = ((EMPTY_CONFIG, _TF_CONFIG), (MONITORING_CONFIG, _TF_MONITORING))
+    written = "".join(f"echo '{text}' > {path} && " for text, path in files)
+    return "/bin/sh", "-c", f"{written}exec {server}"
 
 
 def _spec(engine: str, image: str, places: Places, environment: Mapping[str, str]) -> ContainerSpec:

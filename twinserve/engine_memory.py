@@ -22,9 +22,11 @@ def can_measure(proc: Path = PROC) -> bool:
 
 def measure(groups: Mapping[str, int], proc: Path = PROC) -> dict[str, int]:
     """Bytes by name, of process groups by name; a group without a process is left out. Raises OSError."""
-    members = _members(frozenset(groups.values()), proc)
-    found = {name: sum(process_bytes(pid, proc) for pid in members.get(group, ())) for name, group in groups.items()}
-    return {name: taken for name, taken in found.items() if taken}
+    found = members(frozenset(groups.values()), proc)
+    bytes_by_name = {
+        name: sum(process_bytes(pid, proc) for pid in found.get(group, ())) for name, group in groups.items()
+    }
+    return {name: taken for name, taken in bytes_by_name.items() if taken}
 
 
 def process_bytes(pid: int, proc: Path = PROC) -> int:
@@ -42,16 +44,22 @@ def process_bytes(pid: int, proc: Path = PROC) -> int:
 
 
 def write_memory(path: Path, memory: Mapping[str, int]) -> None:
+    """Tell it by a file. Raises OSError."""
+    replace_file(path, msgspec.json.encode(memory))
+
+
+def replace_file(path: Path, content: bytes) -> None:
     """Replace the file whole, so that its reader never sees a part. Raises OSError.
 
     It is not synced to the disk: it is renewed every few seconds, and worth nothing after a power cut.
     """
     staged = path.with_name(f".{path.name}.new")
-    staged.write_bytes(msgspec.json.encode(memory))
+    staged.write_bytes(content)
     staged.replace(path)
 
 
-def _members(groups: frozenset[int], proc: Path) -> dict[int, list[int]]:
+def members(groups: frozenset[int], proc: Path = PROC) -> dict[int, list[int]]:
+    """The processes of these process groups, by group; of one that has ended, none. Raises OSError."""
     found: dict[int, list[int]] = {}
     for pid in (int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal()):
         try:

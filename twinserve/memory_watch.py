@@ -1,5 +1,7 @@
 """Measures the engines' memory in a thread of its own, tells the gateway by a file, and has what grew replaced.
 
+What else is measured of them is measured in the same rounds.
+
 Rules: the thread measures, asks and writes, and changes nothing else; what to do is decided in memory_guard and done
 from the supervisor's own loop, because the supervisor belongs to one thread.
 """
@@ -34,6 +36,8 @@ LARGEST_SHARE = 0.01
 _STOP_TIMEOUT_S = 5.0
 
 AskGateway = Callable[[], GatewayWord | None]
+MeasureMore = Callable[[Mapping[str, int]], None]
+"""What else to measure of the engines, by their process groups, and to tell the gateway. Raises OSError."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class MemoryWatch:
         ask_gateway: AskGateway,
         limits: GuardLimits,
         report: Callable[[str], None],
+        measure_more: MeasureMore,
     ) -> None:
         self._supervisor = supervisor
         self._engines = engines
@@ -64,6 +69,7 @@ class MemoryWatch:
         self._ask_gateway = ask_gateway
         self._limits = limits
         self._report = report
+        self._measure_more = measure_more
         self._records: Records = {}
         self._reading: Reading | None = None
         self._is_word_wanted = False
@@ -133,8 +139,9 @@ class MemoryWatch:
         try:
             memory = measure(pids)
             write_memory(self._path, memory)
+            self._measure_more(pids)
         except OSError as error:
-            problem = f"the engines' memory cannot be told to the gateway: {error}"
+            problem = f"what the engines use cannot be told to the gateway: {error}"
         return Reading(pids, memory, self._ask_gateway() if self._is_word_wanted else None, problem)
 
 

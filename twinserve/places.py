@@ -46,6 +46,11 @@ class Places:
         return self.home / "memory.json"
 
     @property
+    def usage(self) -> Path:
+        """What else each engine uses, for the gateway."""
+        return self.home / "usage.json"
+
+    @property
     def torchserve(self) -> Path:
         return self.home / "torchserve"
 

@@ -68,6 +68,7 @@ def gateway_plan(places: Places, ports: Ports, engines: EnginePlans) -> ChildPla
         "TWINSERVE_TFSERVING_IMPLEMENTATION": engines.implementation,
         "TWINSERVE_TFSERVING_REPOSITORY": str(engines.repository),
         "TWINSERVE_ENGINE_MEMORY_FILE": str(places.memory),
+        "TWINSERVE_ENGINE_USAGE_FILE": str(places.usage),
     }
     return ChildPlan(
         GATEWAY,

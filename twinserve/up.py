@@ -14,9 +14,11 @@ from twinserve.child_life import Limits, State
 from twinserve.client import GatewayClient
 from twinserve.docker_daemon import Daemon
 from twinserve.engine_containers import container_plans, find_images, remove_leftovers
+from twinserve.engine_gpu import Gpus
+from twinserve.engine_usage import UsageMeter
 from twinserve.gateway_word import ask_gateway
 from twinserve.lifeline import Lifeline
-from twinserve.memory_guard import limits_from
+from twinserve.memory_guard import GuardLimits, limits_from
 from twinserve.memory_watch import MemoryWatch
 from twinserve.places import Places, read_token, short
 from twinserve.plans import ENGINES, GATEWAY, EnginePlans, gateway_plan, process_plans
@@ -67,12 +69,7 @@ def run_up(places: Places, ports: Ports, engines_in: EnginesIn, timeout_s: float
             return INTERRUPTED
         try:
             with Lifeline() as lifeline, Supervisor(stop_asked, lifeline, say, Limits()) as supervisor:
-                gateway = GatewayClient(_url(ports), read_token(os.environ))
-                # Containers are bounded by Docker, and their processes belong to no group of ours to be measured.
-                measured = ENGINES if engines_in is EnginesIn.PROCESSES else ()
-                with MemoryWatch(
-                    supervisor, measured, places.memory, lambda: ask_gateway(gateway), memory_limits, say
-                ) as watch:
+                with _measuring(supervisor, engines_in, places, ports, memory_limits, say) as watch:
                     code = _serve(supervisor, watch, make_plans(), places, ports, timeout_s, say)
                 say("stopping")
         finally:
@@ -96,6 +93,23 @@ def _prepare_engines(engines_in: EnginesIn, places: Places, ports: Ports, say: S
     for name in remove_leftovers(places, daemon):
         say(f"{name} was left over from an earlier run: removed")
     return lambda: container_plans(places, ports, daemon, images, os.environ)
+
+
+@contextmanager
+def _measuring(
+    supervisor: Supervisor, engines_in: EnginesIn, places: Places, ports: Ports, limits: GuardLimits, say: Say
+) -> Iterator[MemoryWatch]:
+    """Measure what the engines use, and tell the gateway, while the block runs."""
+    gateway = GatewayClient(_url(ports), read_token(os.environ))
+    # Containers are bounded by Docker, and their processes belong to no group of ours to be measured.
+    engines = ENGINES if engines_in is EnginesIn.PROCESSES else ()
+    with (
+        UsageMeter(places.usage, Gpus()) as usage,
+        MemoryWatch(
+            supervisor, engines, places.memory, lambda: ask_gateway(gateway), limits, say, usage.measure
+        ) as watch,
+    ):
+        yield watch
 
 
 def _serve(

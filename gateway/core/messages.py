@@ -39,9 +39,13 @@ class InferAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EngineBatch:
-    """What an engine is asked: rows of one or several requests for one version, in one call."""
+    """What an engine is asked: rows of one or several requests for one version, in one call.
+
+    `metadata` goes along as headers, by lower-case names; whoever puts it there has seen that it can.
+    """
 
     model: str
     version: int
     inputs: Mapping[str, Tensor]
     deadline: float
+    metadata: tuple[tuple[str, str], ...] = ()

@@ -41,8 +41,8 @@ class WarmupLimits:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a version is warmed. `is_gentle` leaves the engine to its clients for half of the time; `is_brief` asks for
-    one row only, because another gateway process asks for all sizes.
+    """How a version is warmed. `is_gentle` leaves the engine to its clients for two thirds of the time; `is_brief` asks
+    for one row only, because another gateway process asks for all sizes.
     """
 
     is_gentle: bool = False
@@ -138,8 +138,8 @@ class Warmups:
 
 
 async def rest(worked_s: float) -> None:
-    """Leave the machine to clients for as long as work took that is not for them, or for a moment at least."""
-    await asyncio.sleep(min(worked_s, _LONGEST_REST_S))
+    """Leave the machine to clients for twice as long as work took that is not for them."""
+    await asyncio.sleep(min(2 * worked_s, _LONGEST_REST_S))
 
 
 class _WrongAnswer(Exception):

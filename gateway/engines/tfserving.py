@@ -105,7 +105,7 @@ class TfServing:
         if timeout_s <= 0:
             raise DeadlineExceeded("the deadline had passed before tfserving was asked")
         try:
-            response = await self._predict(request, timeout=timeout_s)
+            response = await self._predict(request, timeout=timeout_s, metadata=batch.metadata or None)
         except grpc.RpcError as error:
             raise _translate(error) from error
         return {name: decode_tensor(proto) for name, proto in response.outputs.items()}

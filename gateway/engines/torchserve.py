@@ -212,7 +212,11 @@ class TorchServe:
 
     async def _predict(self, token: str, batch: EngineBatch, pieces: Sequence[bytes | memoryview]) -> Answer:
         path = f"/predictions/{batch.model}/{batch.version}"
-        headers = (("Authorization", f"Bearer {token}"), ("Content-Type", "application/octet-stream"))
+        headers = (
+            ("Authorization", f"Bearer {token}"),
+            ("Content-Type", "application/octet-stream"),
+            *batch.metadata,
+        )
         try:
             return await self._connections.post(path, headers, pieces, batch.deadline)
         except TimeoutError as error:

@@ -13,13 +13,15 @@ from functools import partial
 from time import monotonic, perf_counter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from gateway.core.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotFound, ServingError
+from gateway.core.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError
 from gateway.core.flight import Flight
 from gateway.core.inference import Inference
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import Router, VersionRoute
 from gateway.core.tensors import Tensor
 from gateway.core.usage import Stages
+from gateway.protocols.counting import Counting
+from gateway.protocols.witness import Account, Witness
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ class Call:
     """A request as its transport has it, before its body is understood; made on arrival.
 
     `version` None is whichever answers now, and then `route_key` draws who is among a canary's share. `engine` and
-    `timeout_s` are what the client said outside of the body.
+    `timeout_s` are what the client said outside of the body. `account` is there while somebody tells of single
+    requests.
     """
 
     protocol: str
@@ -65,6 +68,7 @@ class Call:
     timeout_s: float | None = None
     started: float = field(default_factory=perf_counter)
     arrived: float = field(default_factory=monotonic)
+    account: Account | None = None
 
 
 class Question(NamedTuple, Generic[T]):
@@ -108,18 +112,27 @@ class Reply(NamedTuple, Generic[T]):
 class Conversation:
     """Answers calls."""
 
-    def __init__(self, inference: Inference, router: Router, events: RequestEvents, limits: ConversationLimits) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        router: Router,
+        events: RequestEvents,
+        limits: ConversationLimits,
+        witness: Witness | None = None,
+    ) -> None:
+        """`witness` is for the transports, which begin the accounts."""
+        self.witness = witness
         self._inference = inference
         self._router = router
         self._events = events
         self._limits = limits
 
-    def counting(self, protocol: str, model: str, version: str | None) -> "_Counting":
+    def counting(self, protocol: str, model: str, version: str | None, account: Account | None = None) -> Counting:
         """Count what goes wrong in a `with` block, once; all that leaves it is a ServingError or CancelledError.
 
         `version` as the client wrote it. Bugs are logged, and told as what they are not.
         """
-        return _Counting(self.count_failure, protocol, model, version)
+        return Counting(self.count_failure, (protocol, model, version), perf_counter(), account)
 
     def check_exists(self, call: Call) -> None:
         """Raises NotFound: for transports that can refuse before they have read a body."""
@@ -192,6 +205,8 @@ class Conversation:
             decoded - call.started, answer.queue_s, answer.upstream_s, finished - answered, finished - call.started
         )
         self._events.request_answered(call.model, answer.version, answer.engine, call.protocol, stages_s)
+        if call.account is not None:
+            call.account.answered(call.model, answer.version, answer.engine, call.protocol, stages_s)
         return Reply(content, answer.engine, answer.version, stages_s)
 
     async def _ask(self, call: Call, decode: Decode[T]) -> tuple[Question[T], InferAnswer, float]:
@@ -223,6 +238,8 @@ class Conversation:
                     raise
 
     def _request(self, call: Call, route: VersionRoute, question: Question[T], engine: str | None) -> InferRequest:
+        if call.account is not None:
+            call.account.asked(question.inputs, route.signature.is_batchable)
         return InferRequest(
             model=call.model,
             version=route.version,  # the one whose signature the body was decoded with
@@ -246,7 +263,15 @@ class Conversation:
         except TimeoutError as error:
             raise DeadlineExceeded(f"the request could not be decoded within {seconds:g} s") from error
 
-    def count_failure(self, protocol: str, model: str, version: str | None, error: ServingError, began: float) -> None:
+    def count_failure(
+        self,
+        protocol: str,
+        model: str,
+        version: str | None,
+        error: ServingError,
+        began: float,
+        account: Account | None = None,
+    ) -> None:
         """Count a failed call that no `counting` block sees; `began` on perf_counter's clock.
 
         Only names that exist become labels: a client must not be able to grow the metrics.
@@ -255,33 +280,10 @@ class Conversation:
             known = str(error.version or self._router.version(model, parse_version(model, version)).version)
         except NotFound:
             model = known = ""
-        self._events.request_failed(model, known, error.engine, protocol, error.outcome, perf_counter() - began)
-
-
-class _Counting:
-    """See Conversation.counting. A generator would do the same in five times the time."""
-
-    __slots__ = ("_asked", "_began", "_count_failure")
-
-    def __init__(self, count_failure: Callable[..., None], *asked: str | None) -> None:
-        self._count_failure = count_failure
-        self._asked = asked
-        self._began = perf_counter()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            return
-        if isinstance(error, ServingError):
-            self._count_failure(*self._asked, error, self._began)
-        elif isinstance(error, asyncio.CancelledError):
-            self._count_failure(*self._asked, Cancelled("nobody waits for the answer any more"), self._began)
-        elif isinstance(error, Exception):
-            log.error("a bug kept a request from being answered", exc_info=error)
-            bug = ServingError("internal error; see the gateway's log")
-            self._count_failure(*self._asked, bug, self._began)
-            raise bug from error
+        seconds = perf_counter() - began
+        self._events.request_failed(model, known, error.engine, protocol, error.outcome, seconds)
+        if account is not None:
+            account.failed(model, known, protocol, error, seconds)
 
 
 def _answer_without_rows(asked: InferRequest, route: VersionRoute) -> InferAnswer | None:

@@ -25,6 +25,7 @@ from gateway.protocols.content_coding import (
 from gateway.protocols.conversation import Call, Conversation, Decode, Question, Reply, parse_version
 from gateway.protocols.http_status import headers_of, status_of
 from gateway.protocols.oip import encode_error
+from gateway.protocols.witness import Account, Asker, Witness
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,12 @@ IS_WHOLE = "twinserve.is_whole"
 
 IS_READ = "twinserve.is_read"
 """In the ASGI scope once somebody has read the body, or tried to."""
+
+ROUTE = "twinserve.route"
+"""In the ASGI scope the path with the names of its parameters, where FastAPI has not found the route."""
+
+ACCOUNT = "twinserve.account"
+"""Where the request's account is in the ASGI scope, if somebody tells of single requests."""
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx's number for a client that went away
 
@@ -76,6 +83,7 @@ class Exchange:
     def __init__(self, conversation: Conversation, limits: ExchangeLimits) -> None:
         self._conversation = conversation
         self.limits = limits
+        self._witness = conversation.witness
 
     async def run(self, codec: Codec, request: Request, model: str, version: str | None) -> Response:
         """Answer one inference request, with a response for every error of the core."""
@@ -96,8 +104,9 @@ class Exchange:
         ask: Callable[[], Awaitable[Reply[HttpContent]]],
     ) -> Response:
         """What `ask` comes to, counted for `asked`, the model and version as the client wrote them."""
+        account = None if self._witness is None else self._account_of(request, self._witness)
         try:
-            with self._conversation.counting(dialect.protocol, *asked):
+            with self._conversation.counting(dialect.protocol, *asked, account):
                 reply = await ask()
         except Cancelled:
             return Answer(b"", {}, CLIENT_CLOSED)
@@ -111,6 +120,14 @@ class Exchange:
         headers["X-Model-Version"] = str(reply.version)
         headers["Server-Timing"] = reply.server_timing
         return Answer(content, headers)
+
+    @staticmethod
+    def _account_of(request: Request, witness: Witness) -> Account:
+        """The one that was begun for it, or else one from now on."""
+        account: Account | None = request.scope.get(ACCOUNT)
+        if account is None:
+            account = request.scope[ACCOUNT] = witness.begin(asker_of(request, request.scope.get(REQUEST_ID, "")))
+        return account
 
     async def hold(self, call: Call, decode: Decode[HttpContent]) -> Reply[HttpContent]:
         """See gateway.protocols.conversation.Conversation."""
@@ -144,6 +161,20 @@ def make_call(dialect: Dialect, request: Request, model: str, version: int | Non
         version=version,
         route_key=request.headers.get("x-route-key") or request.scope.get(REQUEST_ID, ""),
         engine=request.headers.get("x-engine"),
+        account=request.scope.get(ACCOUNT),
+    )
+
+
+def asker_of(request: Request, request_id: str) -> Asker:
+    """Who asks by a request, for whoever tells of single ones."""
+    scope, given = request.scope, request.headers
+    return Asker(
+        request_id=request_id,
+        method=scope["method"],
+        path=scope["path"],
+        route=str(scope.get(ROUTE) or getattr(scope.get("route"), "path", "")),
+        traceparent=given.get("traceparent", ""),
+        tracestate=given.get("tracestate", ""),
     )
 
 

@@ -26,15 +26,19 @@ from gateway.core.flight import Flight
 from gateway.protocols.content_coding import COMPRESSED_FROM_BYTES, is_coded
 from gateway.protocols.conversation import Call, Conversation, Reply, parse_version
 from gateway.protocols.exchange import (
+    ACCOUNT,
     IS_WHOLE,
     REQUEST_ID,
+    ROUTE,
     Codec,
     Exchange,
     HttpContent,
+    asker_of,
     compress,
     error_response,
 )
 from gateway.protocols.request_id import new_request_id, request_id_from
+from gateway.protocols.witness import Account
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +54,19 @@ class InferenceRoutes:
     """The POST routes whose path names a model, perhaps a version, and nothing else."""
 
     def __init__(self) -> None:
-        self._routes: list[tuple[re.Pattern[str], Codec]] = []
+        self._routes: list[tuple[re.Pattern[str], Codec, str]] = []
 
     def add(self, path: str, codec: Codec) -> None:
         """Answer `path`, in which {model} and {version} stand for themselves, as FastAPI writes it."""
         pattern, _, _ = compile_path(path)
-        self._routes.append((pattern, codec))
+        self._routes.append((pattern, codec, path))
 
-    def find(self, path: str) -> tuple[Codec, str, str | None] | None:
-        """The codec, model and version that a path asks for."""
-        for pattern, codec in self._routes:
+    def find(self, path: str) -> tuple[Codec, str, str | None, str] | None:
+        """The codec, model and version that a path asks for, and the path as it was added."""
+        for pattern, codec, route in self._routes:
             if (found := pattern.match(path)) is not None:
                 named = found.groupdict()
-                return codec, named["model"], named.get("version")
+                return codec, named["model"], named.get("version"), route
         return None
 
 
@@ -107,7 +111,7 @@ class Head:
 class Trip:
     """A request that is being answered; to be cancelled when nobody waits for the answer any more."""
 
-    __slots__ = ("_conversation", "_tell", "began", "flight", "head", "is_over", "request_id", "task")
+    __slots__ = ("_conversation", "_tell", "account", "began", "flight", "head", "is_over", "request_id", "task")
 
     def __init__(self, conversation: Conversation, head: Head, tell: Tell) -> None:
         self._conversation = conversation
@@ -115,6 +119,7 @@ class Trip:
         self.head = head
         self.request_id = request_id_from(head.request_id) if head.request_id else new_request_id()
         self.began = perf_counter()
+        self.account: Account | None = None
         self.flight: Flight | None = None
         self.task: asyncio.Task[None] | None = None
         self.is_over = False
@@ -165,7 +170,7 @@ class Trip:
 
     def _count(self, error: ServingError) -> None:
         head = self.head
-        self._conversation.count_failure(head.codec.protocol, head.model, head.version, error, self.began)
+        self._conversation.count_failure(head.codec.protocol, head.model, head.version, error, self.began, self.account)
 
 
 class Express:
@@ -174,6 +179,7 @@ class Express:
     def __init__(self, exchange: Exchange, conversation: Conversation, routes: InferenceRoutes) -> None:
         self._exchange = exchange
         self._conversation = conversation
+        self._witness = conversation.witness
         self._routes = routes
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -196,7 +202,7 @@ class Express:
         given = _Headers(headers)
         if is_coded(given.get("content-encoding")):
             return None
-        codec, model, version = found
+        codec, model, version, route = found
         scope: Scope = {
             "type": "http",
             "http_version": "1.1",
@@ -207,6 +213,7 @@ class Express:
             "raw_path": target,
             "query_string": b"",
             "headers": list(headers),
+            ROUTE: route,
         }
         request_id = given.get("x-request-id", "")
         return Head(
@@ -224,7 +231,8 @@ class Express:
     def begin(self, head: Head, body: bytes, tell: Tell) -> Trip:
         """Answer a request."""
         trip = Trip(self._conversation, head, tell)
-
+        if self._witness is not None:
+            trip.account = self._witness.begin(asker_of(head.request, trip.request_id))
         try:
             call = Call(
                 protocol=head.codec.protocol,
@@ -233,6 +241,7 @@ class Express:
                 route_key=head.route_key or trip.request_id,
                 engine=head.engine,
                 started=trip.began,
+                account=trip.account,
             )
             decode = partial(head.codec.decode, body, head.request)
             flight = self._conversation.start(call, decode, partial(self._land, trip, body))
@@ -278,7 +287,7 @@ class Express:
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        scope = {**head.request.scope, REQUEST_ID: trip.request_id, IS_WHOLE: True}
+        scope = {**head.request.scope, REQUEST_ID: trip.request_id, IS_WHOLE: True, ACCOUNT: trip.account}
         request = _Request(scope, head.request.headers, receive)
         trip.tell(await self._exchange.run(head.codec, request, head.model, head.version))
 

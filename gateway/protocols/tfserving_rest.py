@@ -26,7 +26,7 @@ from gateway.core.tensors import Signature, Tensor
 from gateway.protocols import tfserving_rules as rules
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Question, Reply
-from gateway.protocols.exchange import Exchange, HttpContent, error_response, make_call
+from gateway.protocols.exchange import ACCOUNT, Exchange, HttpContent, error_response, make_call
 from gateway.protocols.large_bodies import LargeBodies
 
 T = TypeVar("T")
@@ -89,7 +89,8 @@ class TensorFlowRest:
         async def ask() -> Reply[HttpContent]:
             body = await self._exchange.read(request)
             document, name = await self._aside(len(body), lambda: _parse(body))
-            call = replace(arrived, version=rules.resolve(self._router, spec))
+            version = rules.resolve(self._router, spec)
+            call = replace(arrived, version=version, account=request.scope.get(ACCOUNT))
 
             async def decode(version: VersionRoute) -> Question[HttpContent]:
                 question = await self._aside(len(body), lambda: decode_predict(document, name, version.signature))

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from contracts.engine_usage import EngineUsage, GpuUsage
 from gateway.core.errors import ServingError
 from gateway.core.mirror import DROPPED, ERROR, MATCH, MISMATCH
 from gateway.core.ports import VersionState
 from gateway.core.usage import Stages, UsageBook
+from gateway.engine_figures import EngineFigures
+from gateway.engines.own_counters import OwnCounters
 from gateway.metrics import Metrics
 
 Exposed = dict[str, dict[str, set[str]]]
@@ -26,9 +29,14 @@ def _kinds(kind: type[ServingError]) -> Iterator[type[ServingError]]:
         yield from _kinds(narrower)
 
 
+def _figures() -> EngineFigures:
+    usage = EngineUsage({"torchserve": 1.5}, {"torchserve": 1_000_000}, {"0": GpuUsage(0.5, 100.0)})
+    return EngineFigures(lambda: usage, lambda: {"torchserve": OwnCounters(3, 1, 0.5, 0.1)})
+
+
 def exposed_metrics() -> Exposed:
     """After one of each event of a gateway's."""
-    metrics = Metrics(UsageBook(), "1.2.3", lambda: {"torchserve": 1_000_000})
+    metrics = Metrics(UsageBook(), "1.2.3", lambda: {"torchserve": 1_000_000}, (_figures(),))
     metrics.accepted("mnist", 2)
     metrics.answered("mnist", 2)
     metrics.failed("mnist", 2)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from contracts.addresses import Ports
+from contracts.tfserving_command import MONITORING_CONFIG
 from twinserve import engine_containers
 from twinserve.watchdog import WATCH_LABEL
 from workers.tf import launcher
@@ -38,8 +39,11 @@ def services() -> dict[str, dict[str, Any]]:
 def test_the_official_image_gets_the_flags_of_our_launcher(services: dict[str, dict[str, Any]]) -> None:
     (script,) = services["tfserving"]["command"]
     config = Path("/tmp/tfserving-models.config")
-    said, started = script.strip().split(" && exec ")
-    assert said == f"echo 'model_config_list {{}}' > {config}"
+    *said, started = re.split(" && exec | && ", script.strip())
+    assert said == [
+        f"echo 'model_config_list {{}}' > {config}",
+        f"echo '{MONITORING_CONFIG}' > {config.with_name(launcher.MONITORING_NAME)}",
+    ]
     assert started.split() == launcher.command(launcher.OFFICIAL, Ports(), config)
 
 

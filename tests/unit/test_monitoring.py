@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from contracts.addresses import Ports
+from contracts.tfserving_command import MONITORING_PATH
+from gateway.beginnings import OUR_FAULTS
+from gateway.settings import Settings
 from tests.unit.exposed import Exposed, exposed_metrics, outcomes_of_failures
 from tests.unit.promql import read_query
 
@@ -127,6 +130,7 @@ def test_failures_are_ours_or_the_clients_everywhere_alike() -> None:
     ok = frozenset(("ok",))
     ours = max(asked, key=len) - ok
     assert asked == {ok, ours, ours | ok}
+    assert ours == set(OUR_FAULTS), "those begin at 0"
     page = PAGE.read_text("utf-8")
     told = {word for line in page.splitlines() if line.startswith("| ours") for word in re.findall(r"`(\w+)`", line)}
     clients = {
@@ -147,6 +151,21 @@ def test_every_alert_says_what_to_do(alert: Rule, exposed: Exposed) -> None:
     page, anchor = annotations["runbook"].split("#")
     headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
     assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_objective_of_latency_is_a_bound_of_the_buckets(exposed: Exposed) -> None:
+    """Between two bounds a quantile is a guess: an alert at 0.25 s could be off by a fifth, either way."""
+    (rule,) = (alert for alert in ALERTS if alert["alert"] == "TwinserveSlowAnswers")
+    objective = rule["expr"].rpartition(" > ")[2]
+    assert objective in exposed["twinserve_request_seconds_bucket"]["le"]
+    assert float(objective) == Settings.model_fields["latency_target_s"].default
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_the_rules_are_tried_with_buckets_that_there_are(path: Path, exposed: Exposed) -> None:
+    series = [each["series"] for case in load_yaml(path)["tests"] for each in case.get("input_series", ())]
+    tried = [(name, re.findall(r'\ble="([^"]+)"', labels)) for name, _, labels in (s.partition("{") for s in series)]
+    assert all(set(bounds) <= exposed[name]["le"] for name, bounds in tried if bounds)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
@@ -185,7 +204,10 @@ def test_prometheus_scrapes_the_default_addresses_and_reads_every_rule() -> None
     assert targets == {
         "twinserve": [f"127.0.0.1:{ports.http}"],
         "torchserve": [f"127.0.0.1:{ports.torchserve_metrics}"],
+        "tfserving": [f"127.0.0.1:{ports.tfserving_rest}"],
     }
+    paths = {job["job_name"]: job.get("metrics_path", "/metrics") for job in config["scrape_configs"]}
+    assert paths == {"twinserve": "/metrics", "torchserve": "/metrics", "tfserving": MONITORING_PATH}
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ def test_the_gateway_reads_the_same_variables(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     settings = Settings()
     assert (settings.http_port, settings.grpc_port) == (10_000, 10_001)
-    assert settings.torchserve_inference_port == 10_002
-    assert settings.tfserving_grpc_port == 10_007
+    assert (settings.torchserve_inference_port, settings.torchserve_metrics_port) == (10_002, 10_004)
+    assert (settings.tfserving_grpc_port, settings.tfserving_rest_port) == (10_007, 10_008)
 
 
 def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

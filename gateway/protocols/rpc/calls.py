@@ -7,7 +7,7 @@ error has its `x-request-id`. Must not know what any service means.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any, NamedTuple, NoReturn
 
@@ -18,6 +18,7 @@ from gateway.core.errors import InvalidRequest, ServingError
 from gateway.protocols.grpc_status import OURS, metadata_of, status_of
 from gateway.protocols.request_id import request_id_from
 from gateway.protocols.rpc.message_bounds import check_bounds
+from gateway.protocols.witness import Account, Asker, Witness
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ Pairs = tuple[tuple[str, str], ...]
 class Caller(NamedTuple):
     """What a client said beside its message; `timeout_s` is what is left of its deadline, None without one.
 
-    `started` is on the clock of perf_counter, `arrived` on the event loop's.
+    `started` is on the clock of perf_counter, `arrived` on the event loop's; `said` is all of its metadata.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class Caller(NamedTuple):
     timeout_s: float | None
     started: float
     arrived: float
+    said: Mapping[str, Any]
 
 
 class Told(NamedTuple):
@@ -65,7 +67,14 @@ def caller_of(context: Context) -> Caller:
         timeout_s=context.time_remaining(),
         started=started,
         arrived=asyncio.get_running_loop().time(),
+        said=said,
     )
+
+
+def account_of(witness: Witness, caller: Caller, method: str) -> Account:
+    """Begin the account of a call; `method` is its full name, without the slash before it."""
+    traceparent, tracestate = (caller.said.get(key, "") for key in ("traceparent", "tracestate"))
+    return witness.begin(Asker(caller.request_id, "", method, method, traceparent, tracestate))
 
 
 def unary(answer: Answer) -> Any:

@@ -14,13 +14,16 @@ from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Call, Conversation, Question, Reply, parse_version
 from gateway.protocols.large_bodies import LARGE_STRINGS_BYTES, LargeBodies
 from gateway.protocols.model_repository import ModelRepository
-from gateway.protocols.rpc.calls import Caller, Told, parse, plain, told, unary
+from gateway.protocols.rpc.calls import Caller, Told, account_of, parse, plain, told, unary
 from gateway.protocols.rpc.oip_messages import decode_request, fill_response
 from gateway.protocols.rpc.seats import Seats
 from gateway.protocols.rpc.streams import stream
+from gateway.protocols.witness import Account
 
 SERVICE = "inference.GRPCInferenceService"
 PROTOCOL = "oip_grpc"
+INFER = f"{SERVICE}/ModelInfer"
+STREAM_INFER = f"{SERVICE}/ModelStreamInfer"
 
 
 class InferenceService:
@@ -37,6 +40,7 @@ class InferenceService:
         self._messages = messages
         self._large = large
         self._conversation = conversation
+        self._witness = conversation.witness
         self._catalogue = catalogue
         self._repository = repository
 
@@ -63,7 +67,8 @@ class InferenceService:
 
     async def _infer(self, message: bytes, caller: Caller) -> Told:
         response = self._messages.ModelInferResponse()
-        reply = await self._answer(self._parse_infer(message), caller, response, response)
+        account = None if self._witness is None else account_of(self._witness, caller, INFER)
+        reply = await self._answer(self._parse_infer(message, account), caller, account, response, response)
         metadata = (
             ("x-engine", reply.engine),
             ("x-model-version", str(reply.version)),
@@ -74,23 +79,26 @@ class InferenceService:
     async def _infer_in_stream(self, message: bytes, caller: Caller) -> bytes:
         """A request of a stream has no metadata of its own: who answered is a parameter of the response."""
         whole = self._messages.ModelStreamInferResponse()
+        account = None if self._witness is None else account_of(self._witness, caller, STREAM_INFER)
         try:
-            request = self._parse_infer(message)
+            request = self._parse_infer(message, account)
             whole.infer_response.id = request.id
-            return (await self._answer(request, caller, whole.infer_response, whole)).content
+            return (await self._answer(request, caller, account, whole.infer_response, whole)).content
         except ServingError as error:
             whole.error_message = error.message
             return bytes(whole.SerializeToString())
 
-    def _parse_infer(self, message: bytes) -> Any:
-        with self._conversation.counting(PROTOCOL, "", None):
+    def _parse_infer(self, message: bytes, account: Account | None) -> Any:
+        with self._conversation.counting(PROTOCOL, "", None, account):
             return parse(self._messages.ModelInferRequest, message)
 
-    async def _answer(self, request: Any, caller: Caller, response: Any, whole: Any) -> Reply[bytes]:
+    async def _answer(
+        self, request: Any, caller: Caller, account: Account | None, response: Any, whole: Any
+    ) -> Reply[bytes]:
         """Fill `response` and serialize `whole`, which is it or holds it."""
         model: str = request.model_name
         version: str | None = request.model_version or None
-        with self._conversation.counting(PROTOCOL, model, version):
+        with self._conversation.counting(PROTOCOL, model, version, account):
             call = Call(
                 protocol=PROTOCOL,
                 model=model,
@@ -100,6 +108,7 @@ class InferenceService:
                 timeout_s=caller.timeout_s,
                 started=caller.started,
                 arrived=caller.arrived,
+                account=account,
             )
             return await self._conversation.hold(call, _Body(request, response, whole, self._large).decode)
 

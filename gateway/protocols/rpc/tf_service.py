@@ -18,10 +18,12 @@ from gateway.core.tensors import Signature
 from gateway.protocols import tfserving_rules as rules
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.conversation import Call, Conversation, Question, Reply
-from gateway.protocols.rpc.calls import Caller, Told, parse, plain, told, unary
+from gateway.protocols.rpc.calls import Caller, Told, account_of, parse, plain, told, unary
 from gateway.protocols.rpc.tf_tensors import decode_tensor, encode_tensor, read_shape, read_type
+from gateway.protocols.witness import Account
 
 PROTOCOL = "tfserving_grpc"
+PREDICT = f"{PREDICT_SERVICE}/Predict"
 SIGNATURE_DEF = "signature_def"
 
 Signatures = Callable[[str, int, Signature], Awaitable[Any]]
@@ -43,6 +45,7 @@ class TensorFlowServices:
     ) -> None:
         self._messages = messages
         self._conversation = conversation
+        self._witness = conversation.witness
         self._router = router
         self._catalogue = catalogue
         self._signatures = signatures
@@ -57,16 +60,17 @@ class TensorFlowServices:
         )
 
     async def _predict(self, message: bytes, caller: Caller) -> Told:
-        with self._conversation.counting(PROTOCOL, "", None):
+        account = None if self._witness is None else account_of(self._witness, caller, PREDICT)
+        with self._conversation.counting(PROTOCOL, "", None, account):
             request = parse(self._messages.PredictRequest, message)
-        reply = await self._answer(request, caller)
+        reply = await self._answer(request, caller, account)
         metadata = (("x-model-version", str(reply.version)), ("server-timing", reply.server_timing))
         return Told(reply.content, (*metadata, ("x-engine", reply.engine)) if reply.engine else metadata)
 
-    async def _answer(self, request: Any, caller: Caller) -> Reply[bytes]:
+    async def _answer(self, request: Any, caller: Caller, account: Account | None) -> Reply[bytes]:
         written = request.model_spec
         version = str(written.version.value) if written.WhichOneof("version_choice") == "version" else None
-        with self._conversation.counting(PROTOCOL, written.name, version):
+        with self._conversation.counting(PROTOCOL, written.name, version, account):
             model = _named(_spec(request)).model
             call = Call(
                 protocol=PROTOCOL,
@@ -77,6 +81,7 @@ class TensorFlowServices:
                 timeout_s=caller.timeout_s,
                 started=caller.started,
                 arrived=caller.arrived,
+                account=account,
             )
             with rules.in_their_words(model, call.version):
                 return await self._conversation.hold(call, partial(self._decode_predict, request))

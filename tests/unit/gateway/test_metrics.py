@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.ports import VersionState
-from gateway.core.usage import UsageBook
+from gateway.core.usage import Stages, UsageBook
 from gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
 from tests.unit.gateway.wired_core import Platform
 
@@ -54,6 +54,26 @@ def test_rare_counts_are_at_zero_before_they_count(metrics: Metrics) -> None:
         assert told["twinserve_mirror_total", ("mnist", result, "2")] == 0
     for phase in ("flip", "failed"):
         assert told["twinserve_swap_seconds_count", ("mnist", phase)] == 0
+
+
+@pytest.mark.parametrize("is_protocol_first", [True, False])
+def test_failures_of_a_version_are_at_zero_before_they_count(metrics: Metrics, is_protocol_first: bool) -> None:
+    """In each protocol that is in use, whichever came first: the version, or who asks in the protocol."""
+    if is_protocol_first:
+        metrics.request_failed("", "", "", "oip_http", "not_found", 0.001)
+    metrics.version_seen("mnist", 2, "torchserve", VersionState.LOADING)
+    metrics.version_seen("mnist", 2, "tfserving", VersionState.LOADING)
+    if not is_protocol_first:
+        metrics.request_answered("mnist", 1, "torchserve", "oip_http", Stages(0.001, 0.001, 0.001, 0.001, 0.004))
+    told = values(metrics.exposition().decode())
+    begun = {labels for (name, labels), value in told.items() if name == "twinserve_requests_total" and value == 0}
+    ours = {"error", "engine_error", "unavailable", "overloaded", "deadline", "repository"}
+    expected = {(engine, outcome) for engine in ("", "torchserve", "tfserving") for outcome in ours}
+    expected |= {("torchserve", "ok"), ("tfserving", "ok")}
+    assert begun == {(engine, "mnist", outcome, "oip_http", "2") for engine, outcome in expected}
+    metrics.request_failed("mnist", "2", "torchserve", "oip_http", "unavailable", 0.001)
+    told = values(metrics.exposition().decode())
+    assert told["twinserve_requests_total", ("torchserve", "mnist", "unavailable", "oip_http", "2")] == 1
 
 
 def test_requests_that_an_engine_has_are_counted_before_they_end(metrics: Metrics) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from twinserve.engine_memory import can_measure
 from twinserve.lifeline import Lifeline
 from twinserve.log_file import LogFile
 from twinserve.memory_guard import MEGABYTE, GatewayWord, GuardLimits
-from twinserve.memory_watch import MemoryWatch
+from twinserve.memory_watch import MeasureMore, MemoryWatch
 from twinserve.supervisor import Supervised, Supervisor
 
 pytestmark = pytest.mark.skipif(not can_measure(), reason="measured from Linux's /proc")
@@ -61,7 +61,9 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, word: GatewayWord | None, path: Path | None = None) -> Iterator[Watched]:
+def watched(
+    folder: Path, word: GatewayWord | None, path: Path | None = None, more: MeasureMore = lambda _: None
+) -> Iterator[Watched]:
     said: list[str] = []
     limits = GuardLimits({"grows": 100 * MEGABYTE, "stays": 0}, interval_s=0.02, settled_s=0)
     path = path or folder / "memory.json"
@@ -72,7 +74,7 @@ def watched(folder: Path, word: GatewayWord | None, path: Path | None = None) ->
             command = (sys.executable, "-c", HOLDS.format(marker=str(marker), at_first=at_first, again=again))
             supervisor.start(ChildPlan(name, command, LogFile(folder / f"{name}.log"), lambda: True, marker.exists))
         supervisor.wait_ready(30, lambda *_: None)
-        with MemoryWatch(supervisor, ENGINES, path, lambda: word, limits, said.append) as watch:
+        with MemoryWatch(supervisor, ENGINES, path, lambda: word, limits, said.append, more) as watch:
             yield Watched(folder, supervisor, watch, said)
         assert not path.exists()
 
@@ -112,7 +114,7 @@ def test_a_file_that_cannot_be_written_is_reported_and_the_guard_goes_on(tmp_pat
     with watched(tmp_path, BOTH_SERVE, tmp_path / "nowhere" / "memory.json") as both:
         pid = both.child("grows").run.pid
         both.tend_until(lambda: both.child("grows").run.pid != pid, "a new process")
-        assert "the engines' memory cannot be told to the gateway" in both.said[0]
+        assert "what the engines use cannot be told to the gateway" in both.said[0]
 
 
 def test_a_system_that_tells_nothing_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +134,11 @@ def test_the_death_of_the_measuring_thread_is_noticed(tmp_path: Path, monkeypatc
     with watched(tmp_path, BOTH_SERVE) as both:
         both.tend_until(lambda: both.said != [], "a report")
         assert both.said == ["the engines' memory is not measured any more; see the error above"]
+
+
+def test_what_else_is_measured_is_of_the_same_processes(tmp_path: Path) -> None:
+    seen: list[Mapping[str, int]] = []
+    with watched(tmp_path, word=None, more=seen.append) as both:
+        pids = {name: both.child(name).run.pid for name in ENGINES}
+        both.tend_until(lambda: seen != [], "a round")
+    assert seen[0] == pids

@@ -34,7 +34,7 @@ def test_the_address_comes_from_the_environment(tmp_path: Path, monkeypatch: pyt
     assert "--bind_address=0.0.0.0" in started[0]
 
 
-def test_it_writes_an_empty_list_and_becomes_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_writes_its_files_and_becomes_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, list[str], dict[str, str]]] = []
     monkeypatch.setattr("os.execvpe", lambda *call: started.append(call))
     environment = {"TWINSERVE_TFSERVING_GRPC_PORT": "4321", "OTHER": "kept"}
@@ -44,6 +44,9 @@ def test_it_writes_an_empty_list_and_becomes_the_server(tmp_path: Path, monkeypa
     assert "--port=4321" in arguments
     assert passed == environment
     assert (tmp_path / "run" / launcher.CONFIG_NAME).read_text() == "model_config_list {}\n"
+    monitoring = tmp_path / "run" / launcher.MONITORING_NAME
+    assert f"--monitoring_config_file={monitoring}" in arguments
+    assert monitoring.read_text() == 'prometheus_config { enable: true, path: "/monitoring/prometheus/metrics" }\n'
 
 
 def test_a_missing_binary_is_told(tmp_path: Path) -> None:
