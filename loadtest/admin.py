@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -44,10 +45,13 @@ class VersionView(msgspec.Struct, frozen=True):
 
 
 class ModelView(msgspec.Struct, frozen=True):
-    """One model as the gateway shows it."""
+    """One model as the gateway shows it. `kept` stay loaded beside the live one; `candidate` is None unless a change is
+    under way."""
 
     live: int
     versions: tuple[VersionView, ...]
+    kept: tuple[int, ...] = ()
+    candidate: Any = None
 
     @property
     def ledgers(self) -> dict[int, Ledger]:
@@ -60,6 +64,16 @@ class Gateway:
 
     url: str
     token: str
+
+
+def find_token(environment: Mapping[str, str], home: Path) -> str | None:
+    """TWINSERVE_ADMIN_TOKEN, else the file that `twinserve up` wrote into its run directory; None without either."""
+    if token := environment.get("TWINSERVE_ADMIN_TOKEN"):
+        return token
+    try:
+        return Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE") or home / "admin-token").read_text().strip() or None
+    except OSError:
+        return None
 
 
 class Operator:

@@ -20,13 +20,15 @@ _PAUSE_S = 0.2
 class SwapPlan:
     """What is done: `promotes` promotes to that of two versions that is not live, each after a rest of `gap_s`.
 
-    `keep` is how many other versions each promote leaves loaded. The load begins `lead_s` before the first swap.
+    `keep` is how many other versions each promote leaves loaded, `last_keep`, unless None, the last one. The load
+    begins `lead_s` before the first swap.
     """
 
     versions: tuple[int, int]
     rate_per_s: float
     promotes: int
     keep: int = 0
+    last_keep: int | None = None
     is_rolled_back: bool = False
     lead_s: float = 4.0
     gap_s: float = 1.0
@@ -37,12 +39,20 @@ class SwapPlan:
     def swaps(self) -> int:
         return self.promotes * (2 if self.is_rolled_back else 1)
 
+    def keep_of(self, number: int) -> int:
+        """How many others the swap of that number, counted from 0, leaves loaded."""
+        is_last = number == self.swaps - 1
+        return self.last_keep if is_last and self.last_keep is not None else self.keep
+
 
 Say = Callable[[str], None]
 
 
 class SwapRun:
-    """One run of a plan. `say` gets a line of progress a swap. Nobody else may ask this model meanwhile."""
+    """One run of a plan. `say` gets a line of progress a swap. Nobody else may ask this model meanwhile.
+
+    `observed` is what the report was made of, once there is one.
+    """
 
     def __init__(self, plan: SwapPlan, gateway: Gateway, target: Target, known: KnownAnswers, say: Say) -> None:
         self._plan = plan
@@ -50,6 +60,7 @@ class SwapRun:
         self._load = OpenLoop(target, known, run_name=f"swaps-{secrets.token_hex(4)}")
         self._say = say
         self._swaps: list[Swap] = []
+        self.observed: Observed | None = None
 
     async def run(self, interrupted: asyncio.Event | None = None) -> SwapReport:
         """Run the plan, or what of it comes before `interrupted` is set. Raises OperatorError before any load."""
@@ -64,9 +75,10 @@ class SwapRun:
             started_at = clock()
             await self._swap_under_load(interrupted)
             after = await self._read_settled(shown.ledgers)
-        return make_report(
-            Observed(started_at, self._load.outcomes, self._swaps, shown.ledgers, after, interrupted.is_set())
+        self.observed = Observed(
+            started_at, self._load.outcomes, self._swaps, shown.ledgers, after, interrupted.is_set()
         )
+        return make_report(self.observed)
 
     async def _swap_under_load(self, interrupted: asyncio.Event) -> None:
         stop = asyncio.Event()
@@ -112,9 +124,10 @@ class SwapRun:
             self._end(Swap(kind, live, version, started_at, ended_at, fault, phases))
 
     async def _change(self, kind: str, version: int) -> Rollout:
+        keep = self._plan.keep_of(len(self._swaps))
         if kind == "promote":
-            return await self._operator.promote(version, self._plan.keep)
-        return await self._operator.roll_back(self._plan.keep)
+            return await self._operator.promote(version, keep)
+        return await self._operator.roll_back(keep)
 
     async def _find_fault(self, version: int) -> str:
         """Whether the gateway did what it says. Another of its processes may be asked, and follow a moment later; what

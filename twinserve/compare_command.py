@@ -27,6 +27,7 @@ class Metric(enum.StrEnum):
     P90 = "p90"
     P99 = "p99"
     MEAN = "mean"
+    UPSTREAM = "upstream"
 
 
 def compare(
@@ -53,7 +54,22 @@ def compare(
     ] = None,
     pairs: Annotated[int | None, typer.Option(help="Pairs behind the gateway, an even number.", min=2)] = None,
     slot_s: Annotated[float | None, typer.Option(help="Seconds of each half of a pair.")] = None,
-    pairs_only: Annotated[bool, typer.Option("--pairs-only", help="Leave out the search for throughput.")] = False,
+    pairs_only: Annotated[
+        bool, typer.Option("--pairs-only", help="Leave out the search for throughput and the swaps.")
+    ] = False,
+    factors: Annotated[
+        bool,
+        typer.Option("--factors", help="Measure the articles' table too: 3 minutes more with --quick, else 15."),
+    ] = False,
+    swaps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Promotes under load at the end. Default, where the operators' token and two versions are at hand: 2 "
+            "with --quick, else 6.",
+        ),
+    ] = None,
+    no_swaps: Annotated[bool, typer.Option("--no-swaps", help="Change nothing: promote no version.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals, orders and resampling.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; default: below .twinserve/compare.", file_okay=False)
@@ -70,6 +86,8 @@ def compare(
     seconds, memory and (by NVML) GPU energy per 1,000 inferences. The report is one HTML page that works offline
     (compare.html), with all its numbers beside it (compare.json). Nothing else should use the machine meanwhile.
 
+    At the end two versions change places under load, and the one that was live is put back; --no-swaps leaves that out.
+
     Exit code 0 whatever the verdict is, 2 when nothing could be compared, 130 after Ctrl-C, which keeps what was
     measured. It needs what the package's extra "load" installs.
     """
@@ -81,11 +99,18 @@ def compare(
         "--torchserve-key-file": torchserve_key_file,
         "--pairs": pairs,
         "--slot-s": slot_s,
+        "--swaps": swaps,
         "--out": out,
     }
     arguments += [text for flag, value in given.items() if value is not None for text in (flag, str(value))]
     arguments += [text for address in direct or () for text in ("--direct", address)]
-    flags = {"--quick": quick, "--pairs-only": pairs_only, "--json": as_json}
+    flags = {
+        "--quick": quick,
+        "--pairs-only": pairs_only,
+        "--no-swaps": no_swaps,
+        "--factors": factors,
+        "--json": as_json,
+    }
     arguments += [flag for flag, is_set in flags.items() if is_set]
     raise typer.Exit(_run([sys.executable, "-m", MODULE, *arguments]))
 

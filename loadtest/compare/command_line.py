@@ -10,7 +10,7 @@ from typing import NoReturn
 from contracts.addresses import LOOPBACK, Ports
 
 ENGINES = ("torchserve", "tfserving")
-VERDICT_METRICS = ("p50", "p90", "p99", "mean")
+VERDICT_METRICS = ("p50", "p90", "p99", "mean", "upstream")
 
 
 class BadArguments(ValueError):
@@ -45,6 +45,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=_even)
     parser.add_argument("--slot-s", type=_positive)
     parser.add_argument("--pairs-only", action="store_true")
+    parser.add_argument("--factors", action="store_true")
+    parser.add_argument("--swaps", type=_count)
+    parser.add_argument("--no-swaps", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--home", type=Path, default=home)
@@ -68,6 +71,12 @@ def _positive(text: str) -> float:
 def _even(text: str) -> int:
     if not text.isdecimal() or int(text) < 2 or int(text) % 2:
         raise argparse.ArgumentTypeError(f"{text} is not an even number of pairs, of which two make one ABBA")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of swaps")
     return int(text)
 
 

@@ -16,8 +16,8 @@ import psutil
 
 from contracts.layout import ModelPaths
 from contracts.manifest import BadDocument, Manifest, read_document
-from contracts.oip_bodies import HEADER_LENGTH, Array, BadAnswer, decode_answer
-from loadtest.compare.questions import CannotAsk, Questions, draw_questions, read_questions
+from contracts.oip_bodies import HEADER_LENGTH, Array, BadAnswer, decode_answer, encode_request
+from loadtest.compare.questions import Ask, CannotAsk, Questions, draw_inputs, draw_questions, read_questions
 from loadtest.compare.results import Label
 
 _TIMEOUT_S = 30.0
@@ -120,40 +120,52 @@ def _exchange(url: str, body: bytes | None, headers: Mapping[str, str] | None) -
 
 
 def _questions(place: Place, url: str) -> Questions:
-    """Golden rows if the gateway knows them, else drawn ones; both engines have answered one of them alike then."""
+    """Golden rows if the gateway knows them, else drawn ones; both engines have answered all of them alike then."""
     metadata = json.loads(fetch(f"{url}/v2/models/{place.model}"))
-    version = _live_version(metadata)
     infer_url = f"{url}/v2/models/{place.model}/infer"
-
-    def ask_of(engine: str) -> Any:
-        def ask(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Array]:
-            return _ask(infer_url, engine, version, body, headers)
-
-        return ask
-
     try:
-        golden = read_questions(place.repository, place.model, version)
-        if golden is None or any(_find_difference(golden, ask_of(engine)) for engine in place.engines):
-            golden = None  # of another platform's version with the same number
-        questions = golden or draw_questions(metadata["inputs"], version, place.seed, ask_of(place.engines[0]))
+        version = _live_version(place, metadata, infer_url)
+
+        def ask_of(engine: str) -> Ask:
+            return lambda body, headers: _ask(infer_url, engine, version, body, headers)
+
+        questions = read_questions(place.repository, place.model, version)
+        differences = [_find_difference(questions, ask_of(engine)) if questions else "" for engine in place.engines]
+        if questions is None or all(differences):  # then they are of another platform's version with the same number
+            questions = draw_questions(metadata["inputs"], version, place.seed, ask_of(place.engines[0]))
+            differences = [_find_difference(questions, ask_of(engine)) for engine in place.engines]
     except (CannotAsk, ValueError) as error:
         raise CannotRun(str(error)) from error
-    for engine in place.engines:
-        if difference := _find_difference(questions, ask_of(engine)):
+    for engine, difference in zip(place.engines, differences, strict=True):
+        if difference:
             raise CannotRun(f"the engines do not answer alike, so their speed says nothing: {engine}: {difference}")
     return questions
 
 
-def _live_version(metadata: Mapping[str, Any]) -> int:
-    versions = metadata.get("versions") or []
-    if not versions:
+def _live_version(place: Place, metadata: Mapping[str, Any], infer_url: str) -> int:
+    """Of all that are resident, the one that answers who names none. Raises CannotRun, CannotAsk, ValueError."""
+    resident = sorted((int(version) for version in metadata.get("versions") or []), reverse=True)
+    if not resident:
         raise CannotRun(f"no version of {metadata.get('name')} is live: publish and promote one")
-    return max(int(version) for version in versions)
+    known = (read_questions(place.repository, place.model, version) for version in resident)
+    if golden := next((questions for questions in known if questions), None):
+        body, headers = golden.known.cases[0].body, golden.known.cases[0].headers
+    else:
+        drawn = draw_inputs(metadata["inputs"], place.seed)
+        body, headers = encode_request({name: tensor[:1] for name, tensor in drawn.items()})
+    said = _exchange(infer_url, body, {**headers, "X-Engine": place.engines[0]})[1].get("X-Model-Version")
+    if said is None or not said.isdecimal():
+        raise CannotRun(f"{infer_url} does not say which version answers: X-Model-Version is {said}")
+    return int(said)
 
 
-def _find_difference(questions: Questions, ask: Any) -> str:
-    case = questions.known.cases[0]
-    return questions.find_difference(0, ask(case.body, case.headers))
+def _find_difference(questions: Questions, ask: Ask) -> str:
+    """The first of all rows; empty when there is none."""
+    found = (
+        questions.find_difference(number, ask(case.body, case.headers))
+        for number, case in enumerate(questions.known.cases)
+    )
+    return next(filter(None, found), "")
 
 
 def _ask(url: str, engine: str, version: int, body: bytes, headers: Mapping[str, str]) -> Mapping[str, Array]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from loadtest.compare.results import Comparison, Result, Side
 from loadtest.compare.slo import LoadPoint
+from loadtest.compare.swap_section import FIGURE as SWAPS
+from loadtest.compare.swap_section import draw_swaps
 
 Figure = dict[str, Any]
 
@@ -23,12 +25,13 @@ _GREYS = ("#bbbbbb", "#0072b2", "#56b4e9", "#d55e00", "#f0e442", "#777777")
 
 def figures_of(result: Result) -> dict[str, Figure]:
     """By the id of the element that each belongs into."""
-    return {
+    drawn = {
         "pairs": _pairs(result.noise, result.gateway, result.settings.metric),
         "load": _load(result),
         "tail": _tail(result),
         "stages": _stages(result),
     }
+    return drawn | ({SWAPS: draw_swaps(result.swaps)} if result.swaps else {})
 
 
 def _layout(x: Mapping[str, Any], y: Mapping[str, Any], **more: Any) -> Figure:

@@ -4,21 +4,26 @@ Rules: no number is computed here, so that each is in the JSON; text is escaped;
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from loadtest.compare.factor_section import encode_factors_section
 from loadtest.compare.figures import figures_of
+from loadtest.compare.page_parts import TOO_SMALL
+from loadtest.compare.page_parts import interval as _interval
+from loadtest.compare.page_parts import note as _note
+from loadtest.compare.page_parts import number as _number
+from loadtest.compare.page_parts import plot as _plot
+from loadtest.compare.page_parts import table as _table
 from loadtest.compare.page_style import SCRIPT, STYLE
 from loadtest.compare.results import Comparison, Result, encode_result
 from loadtest.compare.statistics import Effect, Quantile
-from loadtest.compare.verdict import shown
+from loadtest.compare.swap_section import encode_swaps
 
 _LEVELS = {0.5: "p50", 0.9: "p90", 0.99: "p99", 0.999: "p99.9"}
-_TOO_SMALL = "n too small"
-_UNKNOWN = "–"
 NOT_MEASURED = Effect(0)
 
 
@@ -61,6 +66,8 @@ def _sections(result: Result) -> Iterable[str]:
     yield "<h2>Load</h2>" + _load(result)
     yield "<h2>Stages</h2>" + _stages(result) + _plot("stages", "All requests, and the slowest 1 %.")
     yield "<h2>What it takes</h2>" + _costs(result)
+    yield encode_swaps(result.swaps, result.swaps_left_out)
+    yield encode_factors_section(result.factors)
     yield "<h2>Can the numbers be right?</h2>" + _checks(result)
     yield "<h2>Rejected</h2>" + _rejected(result)
     yield "<h2>Environment</h2>" + _environment(result)
@@ -81,32 +88,6 @@ def _head(result: Result) -> str:
     if verdict.noise_caution:
         lines.append(f'<p class="caution">{escape(verdict.noise_caution)}</p>')
     return "".join(lines)
-
-
-def _number(value: float | None, otherwise: str = _UNKNOWN) -> str:
-    """As the page shows it, and as the JSON has it."""
-    return otherwise if value is None else f'<data value="{value!r}">{shown(value)}</data>'
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return _TOO_SMALL if low is None or high is None else f"{_number(low)} to {_number(high)}"
-
-
-def _note(text: str, *, is_safe: bool = False) -> str:
-    return f'<p class="note">{text if is_safe else escape(text)}</p>'
-
-
-def _plot(name: str, caption: str) -> str:
-    return f'<figure><div class="plot" id="plot-{name}"></div><figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """`rows` are HTML; the first cell of each is its head."""
-    heads = "".join(f"<th>{escape(text)}</th>" for text in head)
-    body = "".join(
-        f"<tr><th>{first}</th>" + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>" for first, *rest in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _labels(result: Result) -> tuple[str, str]:
@@ -130,7 +111,7 @@ def _effects(result: Result) -> str:
 
 def _effect(effect: Effect) -> str:
     if effect.ratio is None:
-        return _TOO_SMALL
+        return TOO_SMALL
     if effect.low is None:
         return f"{_number(effect.ratio)} ({_number(effect.pairs)} pairs: too few)"
     return f"<b>{_number(effect.ratio)}</b> ({_interval(effect.low, effect.high)})"
@@ -147,7 +128,7 @@ def _quantiles(result: Result) -> str:
 
 def _quantile(quantile: Quantile) -> str:
     interval = _interval(quantile.low, quantile.high)
-    return interval if interval == _TOO_SMALL else f"<b>{_number(quantile.value)}</b> ({interval})"
+    return interval if interval == TOO_SMALL else f"<b>{_number(quantile.value)}</b> ({interval})"
 
 
 def _load(result: Result) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import datetime
 import json
+import os
 import signal
 import sys
 import time
@@ -17,10 +18,12 @@ from pathlib import Path
 import uvloop
 
 from contracts.atomic import write_atomic
+from loadtest.admin import find_token
 from loadtest.bench.machine import Machine
 from loadtest.compare.client import Unreachable
 from loadtest.compare.command_line import ENGINES, read_arguments
 from loadtest.compare.deployment import CannotRun, Deployment, Place, look_at
+from loadtest.compare.factor_section import add_factors
 from loadtest.compare.page import encode_page
 from loadtest.compare.plan import FULL, QUICK, Side, Sizes, planned_seconds
 from loadtest.compare.progress import Progress
@@ -30,6 +33,7 @@ from loadtest.compare.runner import Measured, Names, Runner, Wish
 from loadtest.compare.statistics import LEAST_PAIRS
 from loadtest.compare.subjects import HttpMeter, direct_subject, gateway_subject
 from loadtest.compare.summary import Terms, compare_pairs, describe_side, find_rejected
+from loadtest.compare.swapping import FULL_SWAPS, QUICK_SWAPS, CannotSwap, Swapping, prepare_swaps, run_swaps
 from loadtest.compare.text import describe
 from loadtest.compare.verdict import find_verdict
 
@@ -41,7 +45,7 @@ def run_program(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         given = read_arguments(arguments)
-        result = _compare(given)
+        result = add_factors(_compare(given), given)
         folder = given.out or _new_folder(given.home, result)
         _write(result, folder)
     except (CannotRun, Unreachable, OSError, ValueError) as error:
@@ -66,7 +70,8 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
     sizes = QUICK if given.quick else FULL
     if given.pairs:
         half = given.pairs // 4 * 2  # even, as all numbers of pairs
-        sizes = dataclasses.replace(sizes, pairs=given.pairs, noise_pairs=max(LEAST_PAIRS, half))
+        least = LEAST_PAIRS + 2  # some may be rejected, and with too few there is no verdict
+        sizes = dataclasses.replace(sizes, pairs=given.pairs, noise_pairs=max(least, half))
     if given.pairs_only:
         sizes = dataclasses.replace(sizes, slo_s=0.0)
     return dataclasses.replace(sizes, slot_s=given.slot_s) if given.slot_s else sizes
@@ -80,8 +85,11 @@ def _compare(given: argparse.Namespace) -> Result:
     machine = Machine.read()  # before there is any load of ours
     place = Place(given.url, given.model, ENGINES, given.repository, given.home, given.seed)
     deployment = look_at(place)
+    swapping = _prepare_swaps(given, deployment)
     gpus, sizes = Gpus(), sizes_of(given)
-    measured = uvloop.run(_measure(given, deployment, gpus, sizes))
+    if isinstance(swapping, Swapping):
+        sizes = dataclasses.replace(sizes, budget_s=sizes.budget_s - swapping.planned_s)
+    measured = uvloop.run(_measure(given, deployment, gpus, sizes, swapping))
     if not measured.noise:
         raise KeyboardInterrupt  # before there was anything to tell
     return make_result(
@@ -89,7 +97,22 @@ def _compare(given: argparse.Namespace) -> Result:
     )
 
 
-async def _measure(given: argparse.Namespace, deployment: Deployment, gpus: Gpus, sizes: Sizes) -> Measured:
+def _prepare_swaps(given: argparse.Namespace, deployment: Deployment) -> Swapping | str:
+    """Or why there will be none; empty when nobody wants any. Raises CannotRun when they were asked for."""
+    if given.no_swaps or (given.pairs_only and given.swaps is None):
+        return ""
+    count = given.swaps or (QUICK_SWAPS if given.quick else FULL_SWAPS)
+    try:
+        return prepare_swaps(deployment, find_token(os.environ, given.home), given.repository, count, given.seed)
+    except CannotSwap as error:
+        if given.swaps is not None:
+            raise CannotRun(f"--swaps: {error}") from error
+        return str(error)
+
+
+async def _measure(
+    given: argparse.Namespace, deployment: Deployment, gpus: Gpus, sizes: Sizes, swapping: Swapping | str
+) -> Measured:
     subjects = {engine: gateway_subject(deployment, engine) for engine in ENGINES}
     names, here = dict(zip(Side, ENGINES, strict=True)), deployment.processes
     whose = {engine: {n: pid for n, pid in here.items() if n in ("gateway", engine)} for engine in ENGINES}
@@ -99,12 +122,15 @@ async def _measure(given: argparse.Namespace, deployment: Deployment, gpus: Gpus
         for engine, url in given.direct.items():
             subjects[f"{engine} direct"] = direct_subject(deployment, engine, url, given.torchserve_key_file)
             whose[f"{engine} direct"] = {n: pid for n, pid in here.items() if n == engine}
-    progress = Progress(planned_seconds(sizes, has_direct=direct is not None))
+    swaps_s = swapping.planned_s if isinstance(swapping, Swapping) else 0.0
+    progress = Progress(planned_seconds(sizes, has_direct=direct is not None) + swaps_s)
     wish = Wish(given.seed, given.slo_ms, given.rate)
     meter = HttpMeter(subjects, whose, gpus)
-    runner = Runner(meter, Names(names, direct), sizes, wish, progress.say, _interruption(progress))
+    interrupted = _interruption(progress)
+    runner = Runner(meter, Names(names, direct), sizes, wish, progress.say, interrupted)
     try:
-        return await runner.run()
+        await _swap(swapping, await runner.run(), progress, interrupted)
+        return runner.measured
     except Unreachable as error:
         if not runner.measured.gateway:
             raise
@@ -113,6 +139,22 @@ async def _measure(given: argparse.Namespace, deployment: Deployment, gpus: Gpus
         return runner.measured
     finally:
         progress.end()
+
+
+async def _swap(swapping: Swapping | str, measured: Measured, progress: Progress, interrupted: asyncio.Event) -> None:
+    """Last, and only after a whole run."""
+    if isinstance(swapping, str):
+        measured.swaps_left_out = swapping
+        return
+    if measured.is_interrupted:
+        measured.swaps_left_out = "the run was interrupted before"
+        return
+    progress.say(f"{swapping.swaps} swaps under load", swapping.planned_s)
+    try:
+        measured.swaps = await run_swaps(swapping, measured.rate_per_s, progress.note, interrupted)
+    except CannotSwap as error:
+        measured.swaps_left_out = str(error)
+    measured.is_interrupted = interrupted.is_set()
 
 
 def _interruption(progress: Progress) -> asyncio.Event:
@@ -160,6 +202,8 @@ def make_result(
         machine=machine,
         gpus=gpus,
         hashes=deployment.hashes,
+        swaps=measured.swaps,
+        swaps_left_out=measured.swaps_left_out,
     )
 
 

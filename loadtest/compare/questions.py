@@ -74,12 +74,17 @@ def read_questions(repository: Path, model: str, version: int) -> Questions | No
 
 def draw_questions(signature: Sequence[Mapping[str, Any]], version: int, seed: int, ask: Ask) -> Questions:
     """Inputs drawn for a signature's inputs as /v2/models tells them, and what `ask` gets to them. Raises CannotAsk."""
-    generator = np.random.default_rng(seed)
-    inputs = {spec["name"]: _draw(spec, generator) for spec in signature}
+    inputs = draw_inputs(signature, seed)
     rows = ({name: tensor[row : row + 1] for name, tensor in inputs.items()} for row in range(DRAWN_ROWS))
     answers = [ask(*encode_request(row)) for row in rows]
     outputs = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     return Questions(inputs, outputs, version, "drawn inputs, answers of the first engine")
+
+
+def draw_inputs(signature: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Array]:
+    """Tensors [DRAWN_ROWS, ...] by name. Raises CannotAsk."""
+    generator = np.random.default_rng(seed)
+    return {spec["name"]: _draw(spec, generator) for spec in signature}
 
 
 def _draw(spec: Mapping[str, Any], generator: np.random.Generator) -> Array:

@@ -11,6 +11,8 @@ from loadtest.bench.machine import Machine
 from loadtest.compare.slo import LoadPoint
 from loadtest.compare.stages import Decomposition
 from loadtest.compare.statistics import Effect, Outcome, Quantile
+from loadtest.compare.timeline import SwapTimeline
+from loadtest.factors.rows import Row
 
 FORMAT = 1
 
@@ -134,7 +136,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Everything."""
+    """Everything. `swaps_left_out` says why there are no `swaps`; both are empty where nobody asked for them."""
 
     format: int
     started_at: str
@@ -151,6 +153,9 @@ class Result(msgspec.Struct, frozen=True):
     machine: Machine
     gpus: tuple[str, ...]
     hashes: Mapping[str, str]
+    swaps: SwapTimeline | None = None
+    swaps_left_out: str = ""
+    factors: tuple[Row, ...] = ()
 
 
 def encode_result(result: Result) -> bytes:

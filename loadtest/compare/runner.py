@@ -11,6 +11,7 @@ from typing import Protocol
 from loadtest.compare.plan import Side, Sizes, alternate, plan_pairs
 from loadtest.compare.slo import LoadPoint, Search, judge
 from loadtest.compare.statistics import warm_up_end
+from loadtest.compare.timeline import SwapTimeline
 from loadtest.compare.trials import Load, Trial, find_reason_to_reject
 
 CAPACITY_CONNECTIONS = 16
@@ -70,6 +71,8 @@ class Measured:
     points: dict[Side, list[LoadPoint]] = field(default_factory=lambda: {Side.A: [], Side.B: []})
     cut_short: list[Side] = field(default_factory=list)
     is_interrupted: bool = False
+    swaps: SwapTimeline | None = None
+    swaps_left_out: str = ""
 
 
 Say = Callable[[str, float], None]

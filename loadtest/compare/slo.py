@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from loadtest.compare.statistics import find_quantile, upper_bound
-from loadtest.compare.trials import LEAST_COMPLETED, MOST_ERRORS, Trial
+from loadtest.compare.trials import LEAST_COMPLETED, MOST_ERRORS, NOT_SENT, Trial
 
 RAMP = 1.25
 PRECISION = 1.03
@@ -55,7 +55,7 @@ def judge(trial: Trial, slo_ms: float) -> LoadPoint:
         why.append("n too small for a bound of p99")
     elif upper > slo_ms:
         why.append("p99's upper bound is above the SLO")
-    if trial.error_share > MOST_ERRORS or trial.faults:
+    if trial.error_share > MOST_ERRORS or trial.faults or NOT_SENT in trial.failures:
         why.append("errors: " + ", ".join([*trial.failures, *trial.faults[:1]]))
     if completed < LEAST_COMPLETED:
         why.append("not all were answered in time")

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from loadtest.compare.distributions import binomial_ranks, student_quantile
 
 Floats = NDArray[np.float64]
+Places = tuple[NDArray[np.intp], ...]
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 LEAST_PAIRS = 8
 """With fewer, intervals hold the truth less often than they say; docs/decisions/012-compare.md has the coverage."""
+LEAST_OF_AN_ORDER = 3
+"""Pairs of each order, of which a resample must be able to tell how far they lie apart."""
 
 _BATCH = 5
 
@@ -27,7 +30,8 @@ _BATCH = 5
 class Effect(msgspec.Struct, frozen=True):
     """B over A: the geometric mean of the pairs' ratios, and its 95 % interval, None with fewer than LEAST_PAIRS.
 
-    `percent` is how much more B is than A; `log_ratios` has one value a pair.
+    `percent` is how much more B is than A; `log_ratios` has one value a pair, and `spread` is their standard deviation
+    about the mean of their order.
     """
 
     pairs: int
@@ -36,55 +40,83 @@ class Effect(msgspec.Struct, frozen=True):
     high: float | None = None
     percent: float | None = None
     log_ratios: tuple[float, ...] = ()
+    spread: float | None = None
 
     @property
     def excludes_one(self) -> bool:
         """Whether there is an interval, and 1 is not within it."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
-    @property
-    def farthest(self) -> float | None:
-        """The larger distance of the interval's ends from 1, as a log-ratio; None where there is no interval."""
-        if self.low is None or self.high is None:
+    def noise_floor(self, pairs: int) -> float | None:
+        """Of an engine against itself: the log-ratio that so many pairs may find where there is nothing; None: unknown.
+
+        It is a 95 % half-width, so it is held against an estimate alone and holds no sampling error of its own mean.
+        Where that mean is not 1, something favours a place in the pairs, and as much of any effect may be its doing.
+        """
+        if self.ratio is None or self.low is None or self.spread is None:
             return None
-        return max(abs(math.log(self.low)), abs(math.log(self.high)))
+        half = student_quantile((1 + CONFIDENCE) / 2, self.pairs - 1) * self.spread / math.sqrt(pairs)
+        return half + (abs(math.log(self.ratio)) if self.excludes_one else 0.0)
 
 
-def find_effect(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Effect:
-    """The effect of pairs (a[i], b[i]); those with a value that is not positive and finite do not count."""
-    pairs = [(x, y) for x, y in zip(a, b, strict=True) if 0 < x < math.inf and 0 < y < math.inf]
-    if not pairs:
+def find_effect(a: Sequence[float], b: Sequence[float], seed: int = 0, orders: Sequence[str] = ()) -> Effect:
+    """The effect of pairs (a[i], b[i]); those with a value that is not positive and finite do not count.
+
+    With `orders`, one a pair, it is the mean of the orders' means: so what the first or the second place does cancels
+    out, even where rejected slots left more pairs of one order than of the other.
+    """
+    known = [
+        (math.log(y / x), order)
+        for x, y, order in zip(a, b, orders or [""] * len(a), strict=True)
+        if 0 < x < math.inf and 0 < y < math.inf
+    ]
+    if not known:
         return Effect(0)
-    logs = np.array([math.log(y / x) for x, y in pairs])
-    ratio = math.exp(float(logs.mean()))
-    known = tuple(logs.tolist())
-    if len(pairs) < LEAST_PAIRS:
-        return Effect(len(pairs), ratio, percent=100 * (ratio - 1), log_ratios=known)
-    low, high = np.exp(bootstrap_interval(logs, seed))
-    return Effect(len(pairs), ratio, float(low), float(high), 100 * (ratio - 1), known)
+    logs, places = np.array([log for log, _ in known]), group_places([order for _, order in known])
+    means = [float(logs[group].mean()) for group in places]
+    ratio, ratios = math.exp(sum(means) / len(means)), tuple(logs.tolist())
+    is_lopsided = bool(orders) and (len(places) < 2 or min(map(len, places)) < LEAST_OF_AN_ORDER)
+    if len(known) < LEAST_PAIRS or is_lopsided:
+        return Effect(len(known), ratio, percent=100 * (ratio - 1), log_ratios=ratios)
+    low, high = np.exp(bootstrap_interval(logs, seed, places=places))
+    apart = sum(float(((logs[group] - mean) ** 2).sum()) for group, mean in zip(places, means, strict=True))
+    spread = math.sqrt(apart / (len(known) - len(places)))
+    return Effect(len(known), ratio, float(low), float(high), 100 * (ratio - 1), ratios, spread)
 
 
-def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+def group_places(orders: Sequence[str]) -> Places:
+    """Where each of the orders stands."""
+    return tuple(np.flatnonzero(np.array(orders) == order) for order in sorted(set(orders)))
+
+
+def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = RESAMPLES, places: Places = ()) -> Floats:
     """The interval of the mean, by drawing whole pairs with replacement: `values` [..., N] gives [2, ...].
 
     The percentile interval is too narrow for few pairs, since a resample varies less than a sample by (N - 1) / N and
-    knows no Student's t. So its percentiles are taken farther out, as for a normal mean they would have to be: the
-    expanded percentile interval (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 5.3). Leading
-    dimensions are experiments of their own, which share their resamples.
+    knows no Student's t. So resamples are stretched by the first, and percentiles taken farther out for the second, as
+    for a normal mean they would have to be: the expanded percentile interval (Hesterberg, What Teachers Should Know
+    About the Bootstrap, 2015, section 5.3). Leading dimensions are experiments of their own, which share their
+    resamples. With `places`, pairs are drawn within each of these groups, and the interval is that of the mean of the
+    groups' means.
     """
     count = values.shape[-1]
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count)) + np.arange(resamples)[:, None] * count
-    weights = np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count) / count
+    places = places or (np.arange(count),)
+    generator = np.random.default_rng(seed)
+    weights = np.zeros((resamples, count))
+    for group in places:
+        size = len(group)
+        drawn = generator.integers(size, size=(resamples, size)) + np.arange(resamples)[:, None] * size
+        times = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
+        weights[:, group] = (1 + (times - 1) * math.sqrt(size / (size - 1))) / (size * len(places))
     means = values @ weights.T
-    tail = expanded_tail(count)
+    tail = expanded_tail(count - len(places))
     interval: Floats = np.quantile(means, (tail, 1 - tail), axis=-1)
     return interval
 
 
-def expanded_tail(count: int) -> float:
-    """The share of resampled means of `count` pairs left out on each side for a 95 % interval."""
-    level = (1 + CONFIDENCE) / 2
-    return NormalDist().cdf(-math.sqrt(count / (count - 1)) * student_quantile(level, count - 1))
+def expanded_tail(freedom: int) -> float:
+    """The share of resampled means left out on each side for a 95 % interval; `freedom`: pairs less their groups."""
+    return NormalDist().cdf(-student_quantile((1 + CONFIDENCE) / 2, freedom))
 
 
 class Quantile(msgspec.Struct, frozen=True):
@@ -145,17 +177,22 @@ class Outcome(enum.StrEnum):
     WITHIN_NOISE = "within noise"
     NOT_DETECTABLE = "not detectable"
     TOO_FEW = "too few pairs"
+    NOISE_UNKNOWN = "noise floor unknown"
 
 
 def decide(effect: Effect, noise: Effect) -> Outcome:
     """Which side has less of what was measured. `noise` is the effect of an engine on itself.
 
-    A difference counts when its interval leaves out 1 and it is larger than what the noise run did not rule out.
+    A difference counts when its interval leaves out 1 and it is larger than what as many pairs may find where there is
+    nothing. Where that is unknown, no difference counts.
     """
     if effect.ratio is None or effect.low is None:
         return Outcome.TOO_FEW
     if not effect.excludes_one:
         return Outcome.NOT_DETECTABLE
-    if noise.farthest is not None and abs(math.log(effect.ratio)) <= noise.farthest:
+    floor = noise.noise_floor(effect.pairs)
+    if floor is None:
+        return Outcome.NOISE_UNKNOWN
+    if abs(math.log(effect.ratio)) <= floor:
         return Outcome.WITHIN_NOISE
     return Outcome.B_LESS if effect.ratio < 1 else Outcome.A_LESS

@@ -16,7 +16,8 @@ from loadtest.compare.trials import Trial
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 CPU = "CPU per inference"
-METRICS = (*QUANTILES, "mean", CPU)
+UPSTREAM = "upstream"
+METRICS = (*QUANTILES, "mean", UPSTREAM, CPU)
 LEAST_BEYOND = 5
 """So many values of a slot must lie beyond a quantile, or the slot has none: a maximum is no p99.9."""
 
@@ -36,14 +37,21 @@ class Terms:
 
 
 def compare_pairs(name: str, planned: int, pairs: Sequence[PairOfTrials], seed: int) -> Comparison:
-    """The effect on every metric, of the pairs of which both slots count; on CPU only where it could be read."""
+    """The effect on every metric, of the pairs of which both slots count; on CPU only where it could be read.
+
+    `upstream` is the median time that the gateway waited for the engine; engines asked directly tell none.
+    """
     good = [pair for pair in pairs if not pair.rejected]
+    left_out = {UPSTREAM} if name == "direct" else set()
+    if not any(pair.a.usage.cpu_s for pair in good):
+        left_out.add(CPU)
+    orders = tuple(pair.order for pair in good)
     effects = {
-        metric: find_effect([_metric(metric, p.a) for p in good], [_metric(metric, p.b) for p in good], seed)
+        metric: find_effect([_metric(metric, p.a) for p in good], [_metric(metric, p.b) for p in good], seed, orders)
         for metric in METRICS
-        if metric != CPU or any(pair.a.usage.cpu_s for pair in good)
+        if metric not in left_out
     }
-    return Comparison(name, planned, len(good), effects, tuple(pair.order for pair in good))
+    return Comparison(name, planned, len(good), effects, orders)
 
 
 def _metric(metric: str, trial: Trial) -> float:
@@ -54,6 +62,10 @@ def _metric(metric: str, trial: Trial) -> float:
     if metric in QUANTILES:
         level = QUANTILES[metric]
         return float(np.quantile(latencies_s, level)) if len(latencies_s) * (1 - level) >= LEAST_BEYOND else math.nan
+    if metric == UPSTREAM:
+        told_ms = trial.stages_ms().get(UPSTREAM, np.empty(0))
+        told_ms = told_ms[np.isfinite(told_ms)]
+        return float(np.median(told_ms)) if len(told_ms) else math.nan
     used = trial.usage
     return sum(used.cpu_s.values()) / used.inferences if used.inferences else math.nan
 

@@ -2,6 +2,7 @@
 
 from loadtest.compare.results import Result, Side
 from loadtest.compare.statistics import Effect, Quantile
+from loadtest.compare.timeline import SwapTimeline
 from loadtest.compare.verdict import shown
 
 
@@ -23,6 +24,8 @@ def describe(result: Result) -> str:
     lines += [f"latency   {side.label.text:{width}}  {_latencies(side)}" for side in sides]
     lines += [f"load      {side.label.text:{width}}  {_load(side, result.settings.slo_ms)}" for side in sides]
     lines += [f"costs     {side.label.text:{width}}  {_costs(side)}" for side in sides]
+    if result.swaps:
+        lines.append(f"swaps     {_swaps(result.swaps)}")
     if result.rejected:
         lines.append(f"rejected  {len(result.rejected)}, first: {result.rejected[0].where}: {result.rejected[0].why}")
     return "\n".join(lines) + "\n"
@@ -59,6 +62,16 @@ def _load(side: Side, slo_ms: float) -> str:
     price = capacity.price_per_million
     costs = f"; {shown(price)} a million" if price is not None else ""
     return f"{shown(capacity.passed_per_s)} a second passed with p99 within {shown(slo_ms)} ms{at_most}{late}{costs}"
+
+
+def _swaps(timeline: SwapTimeline) -> str:
+    report = timeline.report
+    done = len(timeline.changes) - report.failed_swaps
+    back = f"; not put back: {timeline.put_back_fault}" if timeline.put_back_fault else ""
+    return (
+        f"{done} of {len(timeline.changes)} done under {report.offered} requests, {timeline.errors} errors; p99 "
+        f"{shown(report.inside.p99_ms)} ms within, {shown(report.outside.p99_ms)} ms between{back}"
+    )
 
 
 def _costs(side: Side) -> str:

@@ -14,6 +14,12 @@ from loadtest.compare.statistics import Floats
 MOST_ERRORS = 0.001
 LEAST_COMPLETED = 0.99
 MOST_LATE = 0.5
+NOT_SENT = "not sent: too many answers were owed"
+BACKLOG_DEVIATIONS = 2.0
+"""Growth of what is owed, in standard deviations of the number of arrivals, from which on it is no chance."""
+
+_FIFTHS = 5
+_LEAST_OF_A_FIFTH = 4
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -50,8 +56,9 @@ class Load:
 class Trial:
     """Arrays [N], one entry a request in the order they were due, in seconds; times count from the trial's start.
 
-    `late_s` is how late the client was to send it, `latency_s` counts from when it was due and is infinite where no
-    good answer came, `outstanding` is how many answers were owed when it was due. `timing`: their Server-Timing.
+    `late_s` is how late the client was to hand it over, without any wait for a connection. `latency_s` counts from when
+    it was due and is infinite where no good answer came, `outstanding` is how many answers were owed when it was due.
+    `timing`: their Server-Timing.
     """
 
     subject: str
@@ -106,6 +113,14 @@ class Trial:
         return float(ended[early].mean()) if early.any() else 1.0
 
     @property
+    def growth(self) -> float:
+        """By how much more answers were owed in the last fifth of the requests than in the first, on average."""
+        fifth = len(self.outstanding) // _FIFTHS
+        if fifth < _LEAST_OF_A_FIFTH:
+            return 0.0
+        return float(self.outstanding[-fifth:].mean() - self.outstanding[:fifth].mean())
+
+    @property
     def late_p99_s(self) -> float:
         return float(np.quantile(self.late_s, 0.99)) if len(self.late_s) else 0.0
 
@@ -124,11 +139,13 @@ def find_reason_to_reject(trial: Trial) -> str:
     why = ", ".join(f"{count} times {name}" for name, count in trial.failures.items())
     if not len(answered):
         return f"nothing was answered ({why})"
+    if NOT_SENT in trial.failures:
+        return f"a backlog grew until the slot was ended ({why})"
     if trial.error_share > MOST_ERRORS:
         return f"{100 * trial.error_share:.2g} % errors ({why})"
+    if trial.load.rate_per_s is not None and trial.growth > BACKLOG_DEVIATIONS * math.sqrt(len(trial.due_s)):
+        return f"a backlog grew: {trial.growth:.0f} more answers were owed in the last fifth than in the first"
     p99_s = float(np.quantile(answered, 0.99))
-    if trial.load.rate_per_s is not None and trial.completed_share(p99_s) < LEAST_COMPLETED - 0.01:
-        return f"only {100 * trial.completed_share(p99_s):.0f} % were answered in time: a backlog grew"
     if trial.late_p99_s > MOST_LATE * p99_s:
         return f"the load generator was late by {1000 * trial.late_p99_s:.1f} ms at p99, half of the latency or more"
     return ""

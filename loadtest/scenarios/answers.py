@@ -22,7 +22,7 @@ class Fate(enum.StrEnum):
     WRONG = "wrong"  # answered, and it is not what that version answers, or does not say who answered
     REFUSED = "refused"  # the gateway answered with an error
     LOST = "lost"  # sent, and no whole answer came back
-    NOT_SENT = "not sent"  # too many answers were owed
+    NOT_SENT = "not sent"  # too many answers were owed, or the load test fell behind
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Rules: latency counts from when a request was due, so that a slow gateway cannot
 (Tene, "How NOT to Measure Latency": coordinated omission). Every request ends in exactly one Ended.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -21,6 +22,9 @@ from loadtest.scenarios.tallies import Ended
 clock = time.perf_counter
 
 _COARSE_S = 0.002
+_MOMENT_S = 0.25
+
+_FELL_BEHIND = "the load test fell behind: it was due before the end"
 
 
 class Asker:
@@ -85,11 +89,11 @@ class Asker:
 class OpenLoop:
     """Calls `send(number, due_at)` in a greenlet of its own at each arrival, however many are still under way.
 
-    `refuse(number, due_at)` is called instead while `most_outstanding` are.
+    `refuse(due_at, why)` is called instead while `most_outstanding` are, and for what was not sent before the end.
     """
 
     def __init__(
-        self, send: Callable[[int, float], None], refuse: Callable[[int, float], None], most_outstanding: int
+        self, send: Callable[[int, float], None], refuse: Callable[[float, str], None], most_outstanding: int
     ) -> None:
         self._send = send
         self._refuse = refuse
@@ -99,18 +103,32 @@ class OpenLoop:
     def run(self, arrivals: Iterable[float], started_at: float, stop: Event, patience_s: float) -> None:
         """Send at each arrival, in seconds after `started_at`, until there are no more or `stop` is set.
 
+        Every arrival that was due before the stop is sent or refused: who falls behind must not look good. Only those
+        of the last moment are sent then, since a run has an end.
+
         Returns when all have ended; after `patience_s` the rest are killed, which `send` sees as GreenletExit.
         """
+        stopped_at = math.inf
         for number, offset_s in enumerate(arrivals):
             due_at = started_at + offset_s
-            if _is_set_by(stop, due_at):
+            is_over = _is_set_by(stop, due_at)
+            if is_over:
+                stopped_at = min(stopped_at, clock())
+            if due_at > stopped_at:
                 break
-            if len(self._under_way) >= self._most_outstanding:
-                self._refuse(number, due_at)
+            if is_over and due_at < stopped_at - _MOMENT_S:
+                self._refuse(due_at, _FELL_BEHIND)
+                gevent.sleep(0)  # answers come in meanwhile
             else:
-                self._under_way.add(gevent.spawn(self._send, number, due_at))
+                self._begin(number, due_at)
         self._under_way.join(patience_s)
         self._under_way.kill()
+
+    def _begin(self, number: int, due_at: float) -> None:
+        if len(self._under_way) >= self._most_outstanding:
+            self._refuse(due_at, f"{self._most_outstanding} answers were owed")
+        else:
+            self._under_way.add(gevent.spawn(self._send, number, due_at))
 
 
 def _is_set_by(stop: Event, due_at: float) -> bool:

@@ -161,13 +161,16 @@ class Load:
             protocol = draw.choice(options.protocols)
             self.ask(protocol, clients[protocol], number, due_at)
 
-        def refuse(_: int, due_at: float) -> None:
+        def refuse(due_at: float, why: str) -> None:
             phase = options.phase_at(due_at - self.clock.started_at)
-            fault = f"{options.most_outstanding} answers were owed"
-            self.record(Ended(draw.choice(options.protocols), phase, Fate.NOT_SENT, 0.0, 0.0, fault=fault))
+            self.record(Ended(draw.choice(options.protocols), phase, Fate.NOT_SENT, 0.0, 0.0, fault=why))
 
         loop = OpenLoop(send, refuse, options.most_outstanding)
-        loop.run(arrivals, self.clock.started_at, self.stop, PATIENCE_S)
+        self.under_way += 1  # a worker's last report waits until all is sent or refused
+        try:
+            loop.run(arrivals, self.clock.started_at, self.stop, PATIENCE_S)
+        finally:
+            self.under_way -= 1
         self.stop.wait()
 
     def report(self, data: dict[str, Any]) -> None:

@@ -74,7 +74,14 @@ def read_questions(sources: Sources, inputs: Mapping[str, Sequence[int]]) -> Que
         )
     told = [f"{len(labelled)} labelled rows of {sources.data}"] if labelled else []
     told += [f"{len(known)} golden rows of {sources.repository}"] if known else []
-    return Questions((*labelled, *known), image, " and ".join(told))
+    return Questions(_spread(known, labelled), image, " and ".join(told))
+
+
+def _spread(known: Sequence[Question], labelled: Sequence[Question]) -> tuple[Question, ...]:
+    """All of both, each kind evenly over the whole and a known row first: a short run compares outputs, too."""
+    placed = [(at / len(known), row) for at, row in enumerate(known)]
+    placed += [((at + 0.5) / len(labelled), row) for at, row in enumerate(labelled)]
+    return tuple(row for _, row in sorted(placed, key=lambda place: place[0]))
 
 
 def _read_image(sources: Sources) -> Image | None:

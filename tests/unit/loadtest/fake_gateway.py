@@ -68,6 +68,7 @@ class FakeGateway:
     faults: Faults = field(default_factory=Faults)
     live: int = 2
     previous: int | None = 1
+    kept: list[int] = field(default_factory=list)
     received: int = 0
     received_ids: list[str] = field(default_factory=list)
     engines: list[str | None] = field(default_factory=list)
@@ -139,7 +140,8 @@ class FakeGateway:
         versions = [{"version": v, "engines": {}, "ledger": ledger} for v, ledger in self.ledgers.items()]
         self.looks += 1
         live = self.previous if self.swaps and self.looks <= self.faults.late_looks else self.live
-        return web.json_response({"model": MODEL, "live": live, "previous": self.previous, "versions": versions})
+        shown = {"model": MODEL, "live": live, "previous": self.previous, "kept": self.kept, "versions": versions}
+        return web.json_response(shown)
 
     async def promote(self, request: web.Request) -> web.Response:
         _authenticate(request)

@@ -1,7 +1,7 @@
 """A gateway with two engines that only pretends: right answers, after as long as each engine is told to take."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -24,12 +24,17 @@ def compute(inputs: Array) -> Array:
 
 @dataclass
 class FakeDeployment:
-    """`delays_s` by engine. `wrong`, `failing`: engines whose answers are off by one, or are 503."""
+    """`delays_s` by engine. `wrong`, `failing`: engines whose answers are off by one, or are 503.
+
+    `is_hard`: the inputs [1, 3] that the wrong ones get wrong. `version` is live, and answers; `resident` are listed.
+    """
 
     delays_s: Mapping[str, float] = field(default_factory=dict)
     wrong: frozenset[str] = frozenset()
     failing: frozenset[str] = frozenset()
+    is_hard: Callable[[Array], bool] = lambda _: True
     version: int = VERSION
+    resident: tuple[int, ...] = ()
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -41,7 +46,7 @@ class FakeDeployment:
         if engine in self.failing:
             return web.json_response({"error": "no"}, status=503)
         inputs = np.frombuffer(content[int(request.headers[HEADER_LENGTH]) :], np.float32).reshape(1, 3)
-        body, headers = encode_request({"y": compute(inputs) + (engine in self.wrong)})
+        body, headers = encode_request({"y": compute(inputs) + (engine in self.wrong and self.is_hard(inputs))})
         headers[HEADER_LENGTH] = str(int(headers[HEADER_LENGTH]) + 1)  # "outputs" for "inputs"
         headers |= {"X-Engine": engine, "X-Model-Version": str(self.version)}
         headers["Server-Timing"] = "decode;dur=0.1, queue;dur=0.2, upstream;dur=0.5, encode;dur=0.1, total;dur=1.0"
@@ -56,7 +61,8 @@ class FakeDeployment:
 
     async def metadata(self, request: web.Request) -> web.Response:
         spec = {"name": "x", "datatype": "FP32", "shape": [-1, 3]}
-        return web.json_response({"name": MODEL, "versions": [str(self.version)], "inputs": [spec], "outputs": []})
+        versions = [str(version) for version in self.resident or (self.version,)]
+        return web.json_response({"name": MODEL, "versions": versions, "inputs": [spec], "outputs": []})
 
     def app(self) -> web.Application:
         app = web.Application()

@@ -20,7 +20,7 @@ def queue_latencies(due_s: Floats, service_s: Floats) -> Floats:
     return latencies
 
 
-def _arrivals(rate_per_s: float, seed: int, duration_s: float) -> Floats:
+def poisson_due_s(rate_per_s: float, seed: int, duration_s: float) -> Floats:
     """As loadtest.arrivals draws them, in one go."""
     most = int(rate_per_s * duration_s + 10 * (rate_per_s * duration_s) ** 0.5 + 10)
     due_s: Floats = np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, most))
@@ -55,7 +55,7 @@ class SimulatedMeter:
     async def measure(self, subject: str, load: Load) -> Trial:
         number = len(self.asked)
         self.asked.append(subject)
-        due_s = _arrivals(load.rate_per_s or _CLOSED_LOOP_PER_S, load.seed, load.duration_s)
+        due_s = poisson_due_s(load.rate_per_s or _CLOSED_LOOP_PER_S, load.seed, load.duration_s)
         pace = self.slowed.get(subject, 1.0) * np.exp(self.drift * number + self._generator.normal(0, self.slot_noise))
         service_s = SERVICE_S * pace * self._generator.gamma(16, 1 / 16, len(due_s))
         latency_s = queue_latencies(due_s, service_s)

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.compare.command_line import read_arguments
+from loadtest.compare.command_line import VERDICT_METRICS, read_arguments
 from twinserve import compare_command
 from twinserve.cli import app
 
@@ -24,6 +24,7 @@ def test_every_option_reaches_the_program(monkeypatch: pytest.MonkeyPatch) -> No
     commands = taken(monkeypatch, 130)
     given = ["--quick", "--url", "http://h:1", "--model", "m", "--metric", "p99", "--rate", "80.5", "--slo-ms", "20"]
     given += ["--price-per-hour", "1.5", "--pairs", "8", "--slot-s", "0.5", "--pairs-only", "--seed", "7", "--json"]
+    given += ["--factors"]
     given += ["--direct", "torchserve=http://a:1", "--direct", "tfserving=http://b:2", "--torchserve-key-file", "k"]
     done = CliRunner().invoke(app, ["compare", *given, "--out", "o"])
     assert done.exit_code == 130
@@ -34,6 +35,10 @@ def test_every_option_reaches_the_program(monkeypatch: pytest.MonkeyPatch) -> No
     assert read == asked
     assert read["direct"] == {"torchserve": "http://a:1", "tfserving": "http://b:2"}
     assert read["slot_s"] == 0.5
+
+
+def test_every_metric_of_the_command_is_one_of_the_programs() -> None:
+    assert tuple(compare_command.Metric) == VERDICT_METRICS
 
 
 def test_defaults_are_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> None:

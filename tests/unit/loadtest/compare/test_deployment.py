@@ -11,7 +11,9 @@ from contracts.golden import Golden, write_golden
 from contracts.layout import ModelPaths
 from loadtest.compare.client import Subject, Unreachable, drive
 from loadtest.compare.deployment import CannotRun, Deployment, Place, look_at, split_address
+from loadtest.compare.questions import DRAWN_ROWS
 from loadtest.compare.resources import Gpus
+from loadtest.compare.slo import judge
 from loadtest.compare.subjects import HttpMeter, gateway_subject
 from loadtest.compare.trials import Load, find_reason_to_reject
 from tests.unit.loadtest.compare.fake_deployment import INPUTS, MODEL, VERSION, FakeDeployment, compute, serving
@@ -55,6 +57,29 @@ async def test_engines_that_answer_differently_are_not_compared(tmp_path: Path) 
     async with serving(FakeDeployment(wrong=frozenset({"tfserving"}))) as fake:
         with pytest.raises(CannotRun, match=r"do not answer alike.*tfserving: output 'y' is 1 away"):
             await look(fake, tmp_path)
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+async def test_one_row_that_engines_answer_differently_is_enough(tmp_path: Path, is_published: bool) -> None:
+    if is_published:
+        publish(tmp_path)
+    async with serving(FakeDeployment()) as fake:
+        last = (await look(fake, tmp_path)).questions.inputs["x"][-1:]
+        fake.wrong, fake.is_hard = frozenset({"tfserving"}), lambda inputs: np.array_equal(inputs, last)
+        with pytest.raises(CannotRun, match=r"do not answer alike.*tfserving: output 'y' is 1 away"):
+            await look(fake, tmp_path)
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+async def test_the_live_version_is_the_one_that_answers_not_the_newest_resident(
+    tmp_path: Path, is_published: bool
+) -> None:
+    if is_published:
+        publish(tmp_path)
+    async with serving(FakeDeployment(resident=(VERSION - 1, VERSION, VERSION + 1))) as fake:
+        found = await look(fake, tmp_path)
+    assert found.version == VERSION
+    assert (found.questions.origin == "the version's golden rows") is is_published
 
 
 async def test_processes_are_those_of_the_platform_at_that_address_only(tmp_path: Path) -> None:
@@ -128,6 +153,37 @@ async def test_a_backlog_ends_a_trial_early() -> None:
     assert trial.load.duration_s < 10
     assert trial.failures["unanswered"] > 400
     assert "nothing was answered" in find_reason_to_reject(trial)
+
+
+async def test_a_wait_for_a_connection_is_latency_and_no_lateness_of_ours(tmp_path: Path) -> None:
+    publish(tmp_path)
+    async with serving(FakeDeployment({"tfserving": 0.02})) as fake:
+        subject = gateway_subject(await look(fake, tmp_path), "tfserving")
+        trial = await drive(subject, Load(0.3, 200.0, 1, connections=1))
+    waited_s = float(np.median(trial.latency_s))
+    assert waited_s > 0.1, "one connection answers 50 a second at most"
+    assert float(np.median(trial.late_s)) < waited_s / 4
+    assert not judge(trial, slo_ms=5 * 1000 * waited_s).is_late
+
+
+async def test_all_questions_get_their_turn_among_the_answers_that_are_judged() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    judged = set()
+
+    def note(number: int, _: object) -> str:
+        judged.add(number % DRAWN_ROWS)
+        return ""
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        subject = Subject("x", "127.0.0.1", port, (b"\n",) * DRAWN_ROWS, lambda *_: "", note)
+        await drive(subject, Load(0.4, 1000.0, 1, connections=8))
+    assert len(judged) == DRAWN_ROWS
 
 
 async def test_connections_that_break_are_counted_and_replaced() -> None:

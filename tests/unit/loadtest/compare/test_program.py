@@ -29,7 +29,7 @@ def test_what_cannot_run_ends_with_2_and_says_why(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("pairs", "noise"), [(2, 8), (10, 8), (60, 30), (22, 10)])
+@pytest.mark.parametrize(("pairs", "noise"), [(2, 10), (10, 10), (60, 30), (26, 12)])
 def test_noise_has_half_as_many_pairs_but_enough_for_an_interval(pairs: int, noise: int) -> None:
     sizes = sizes_of(read_arguments(["--quick", "--pairs", str(pairs), "--slot-s", "0.5", "--pairs-only"]))
     assert (sizes.pairs, sizes.noise_pairs, sizes.slot_s, sizes.slo_s) == (pairs, noise, 0.5, 0.0)

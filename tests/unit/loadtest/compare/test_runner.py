@@ -4,16 +4,17 @@ import asyncio
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from loadtest.compare.plan import Side, Sizes
 from loadtest.compare.results import Comparison, Label, Verdict
-from loadtest.compare.runner import Measured, Names, Runner, Wish
+from loadtest.compare.runner import Measured, Names, PairOfTrials, Runner, Wish
 from loadtest.compare.statistics import Outcome
 from loadtest.compare.summary import Terms, compare_pairs, describe_side, find_rejected
 from loadtest.compare.trials import Load, Trial
 from loadtest.compare.verdict import find_verdict
-from tests.unit.loadtest.compare.simulated import SimulatedMeter
+from tests.unit.loadtest.compare.simulated import SimulatedMeter, trial_of
 
 A, B = "torchserve", "tfserving"
 NAMES = Names({Side.A: A, Side.B: B})
@@ -92,6 +93,43 @@ async def test_a_slot_with_errors_takes_its_pair_with_it_and_is_told() -> None:
     verdict, gateway = judge(measured)
     assert gateway.pairs == SIZES.pairs - 1
     assert verdict.outcome is Outcome.TOO_FEW
+
+
+@pytest.mark.parametrize("name", ["gateway", "direct"])
+def test_the_engines_own_part_is_a_metric_behind_the_gateway(name: str) -> None:
+    """A tenth of the latency is the engine's, which is what differs."""
+    due_s, latency_s = np.arange(0, 2, 0.01), np.full(200, 0.01)
+    a, b = (
+        replace(trial_of(due_s, latency_s, Load(2.0, 100.0)), timing=(f"upstream;dur={ms}, total;dur=9", "") * 100)
+        for ms in (1.0, 1.5)
+    )
+    pairs = [PairOfTrials(a, b, order, ()) for order in ("ab", "ba") * 4]
+    effects = compare_pairs(name, 8, pairs, 1).effects
+    assert effects["p50"].ratio == pytest.approx(1)
+    assert ("upstream" in effects) is (name == "gateway")
+    if "upstream" in effects:
+        assert effects["upstream"].ratio == pytest.approx(1.5)
+        silent = Comparison(name, 8, 8, effects, ())
+        assert find_verdict(silent, silent, *LABELS, "upstream", 100.0).sentence.startswith(
+            "No difference beyond the noise in upstream latency at 100"
+        )
+
+
+def test_without_server_timing_nothing_is_said_of_the_engines_own_part() -> None:
+    trial = trial_of(np.arange(0, 2, 0.01), np.full(200, 0.01), Load(2.0, 100.0))
+    found = compare_pairs("gateway", 8, [PairOfTrials(trial, trial, order, ()) for order in ("ab", "ba") * 4], 1)
+    assert found.effects["upstream"].pairs == 0
+    assert find_verdict(found, found, *LABELS, "upstream", 100.0).outcome is Outcome.TOO_FEW
+
+
+def test_what_a_place_in_the_pair_does_is_no_effect_even_after_rejections() -> None:
+    """Who comes second takes twice as long; of twelve pairs, nine are left of one order and three of the other."""
+    load = Load(2.0, 100.0)
+    first, second = (trial_of(np.arange(0, 2, 0.01), np.full(200, latency_s), load) for latency_s in (0.01, 0.02))
+    pairs = [PairOfTrials(first, second, "ab", ())] * 9 + [PairOfTrials(second, first, "ba", ())] * 3
+    effect = compare_pairs("gateway", 12, pairs, 1).effects["p50"]
+    assert effect.ratio == pytest.approx(1)
+    assert effect.low == pytest.approx(1)
 
 
 async def test_an_interruption_keeps_what_there_is() -> None:

@@ -16,6 +16,7 @@ from loadtest.compare.statistics import (
     expanded_tail,
     find_effect,
     find_quantile,
+    group_places,
     upper_bound,
     warm_up_end,
 )
@@ -61,7 +62,7 @@ def test_the_interval_of_many_pairs_is_students() -> None:
 
 def test_the_tail_is_normals_at_the_end_and_farther_out_before() -> None:
     assert expanded_tail(2001) == pytest.approx(0.025, rel=0.01)
-    assert expanded_tail(10) == pytest.approx(special.ndtr(-math.sqrt(10 / 9) * special.stdtrit(9, 0.975)))
+    assert expanded_tail(9) == pytest.approx(special.ndtr(-special.stdtrit(9, 0.975)))
 
 
 @pytest.mark.parametrize(("level", "count"), [(0.5, 100), (0.99, 1000), (0.999, 8000)])
@@ -112,8 +113,73 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert find_effect(a, b, seed=3) != find_effect(a, b, seed=4)
 
 
+def test_an_effect_is_the_mean_of_the_orders_means() -> None:
+    """The place in a pair does 20 %, and slots that were rejected left more pairs of one order than of the other."""
+    jitter = np.random.default_rng(3).normal(0, 0.01, 16)
+    orders = ["ab"] * 12 + ["ba"] * 4
+    b = np.exp(jitter + np.where(np.array(orders) == "ab", 0.2, -0.2) + math.log(1.1))
+    found = find_effect([1.0] * 16, b.tolist(), orders=orders)
+    assert found.ratio == pytest.approx(1.1, abs=0.01)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 1.1 < found.high < 1.13
+    within = 11 * float(jitter[:12].var(ddof=1)) + 3 * float(jitter[12:].var(ddof=1))
+    assert found.spread == pytest.approx(math.sqrt(within / 14)), "what the place does is no spread"
+
+
+@pytest.mark.parametrize("orders", [["ab"] * 10, ["ab"] * 8 + ["ba"] * 2])
+def test_too_few_pairs_of_one_order_have_no_interval(orders: list[str]) -> None:
+    b = np.exp(np.random.default_rng(1).normal(0, 0.1, 10)).tolist()
+    assert find_effect([1.0] * 10, b).low is not None
+    assert find_effect([1.0] * 10, b, orders=orders).low is None
+
+
+@pytest.mark.parametrize("counts", [(4, 4), (5, 5), (3, 5), (15, 15), (10, 14)])
+def test_intervals_within_orders_cover_as_they_say(counts: tuple[int, int]) -> None:
+    orders = np.repeat(["ab", "ba"], counts)
+    values = np.random.default_rng(7).normal(0, 0.05, (EXPERIMENTS, len(orders))) + np.where(orders == "ab", 0.3, -0.1)
+    low, high = bootstrap_interval(values, seed=1, resamples=5000, places=group_places(orders.tolist()))
+    share = float(((low <= 0.1) & (high >= 0.1)).mean())
+    print(f"{counts}: {100 * share:.1f} %")
+    assert 0.91 <= share <= 0.97
+
+
+def verdicts(truth: float, deviation: float, seed: int, runs: int = 1000) -> list[Outcome]:
+    """Of runs with 30 pairs and 16 of an engine with itself, as in a full comparison; log-ratios are normal."""
+    generator = np.random.default_rng(seed)
+    told = []
+    for pairs, mean in ((30, truth), (16, 0.0)):
+        logs = generator.normal(mean, deviation, (runs, pairs))
+        orders = ["ab", "ba"] * (pairs // 2)
+        ends = bootstrap_interval(logs, seed=seed, resamples=2000, places=group_places(orders))
+        halves = logs.reshape(runs, pairs // 2, 2)
+        spread = np.sqrt(((halves - halves.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (pairs - 2))
+        columns = (np.exp(logs.mean(axis=1)), *np.exp(ends), spread)
+        told.append([Effect(pairs, ratio, low, high, spread=s) for ratio, low, high, s in zip(*columns, strict=True)])
+    return [decide(effect, noise) for effect, noise in zip(*told, strict=True)]
+
+
+def test_an_effect_of_a_tenth_is_named_and_none_is_where_there_is_nothing() -> None:
+    found = verdicts(math.log(1.1), 0.13, seed=1)
+    named = found.count(Outcome.A_LESS) / len(found)
+    quiet = verdicts(0.0, 0.13, seed=2)
+    wrong = (quiet.count(Outcome.A_LESS) + quiet.count(Outcome.B_LESS)) / len(quiet)
+    within = found.count(Outcome.WITHIN_NOISE) / len(found)
+    print(f"named {100 * named:.1f} %, within noise {100 * within:.1f} %; of nothing {100 * wrong:.1f} %")
+    assert named > 0.9
+    assert found.count(Outcome.B_LESS) == 0
+    assert wrong < 0.06
+
+
+def test_the_noise_floor_is_what_as_many_pairs_would_find_and_the_mean_where_it_is_not_nothing() -> None:
+    half = special.stdtrit(15, 0.975) * 0.13 / math.sqrt(30)
+    assert Effect(16, 1.02, 0.96, 1.08, spread=0.13).noise_floor(30) == pytest.approx(half)
+    assert Effect(16, 0.9, 0.85, 0.95, spread=0.13).noise_floor(30) == pytest.approx(half - math.log(0.9))
+    assert Effect(7, 1.02).noise_floor(30) is None
+
+
 def effect(ratio: float, spread: float) -> Effect:
-    return Effect(10, ratio, ratio / spread, ratio * spread)
+    return Effect(10, ratio, ratio / spread, ratio * spread, spread=math.log(spread) * math.sqrt(10) / 2.26)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +190,9 @@ def effect(ratio: float, spread: float) -> Effect:
         (effect(1.02, 1.03), effect(1.0, 1.02), Outcome.NOT_DETECTABLE),
         (effect(1.04, 1.01), effect(1.0, 1.05), Outcome.WITHIN_NOISE),
         (Effect(4, 2.0), effect(1.0, 1.02), Outcome.TOO_FEW),
-        (effect(1.10, 1.03), Effect(2, 1.0), Outcome.A_LESS),  # an unknown noise floor is told apart from this
+        (effect(1.10, 1.03), effect(1.08, 1.04), Outcome.WITHIN_NOISE),  # the machine does as much by itself
+        (effect(1.10, 1.03), Effect(7, 1.0), Outcome.NOISE_UNKNOWN),
+        (effect(1.02, 1.03), Effect(7, 1.0), Outcome.NOT_DETECTABLE),
     ],
 )
 def test_the_verdict_is_a_rule(found: Effect, noise: Effect, outcome: Outcome) -> None:

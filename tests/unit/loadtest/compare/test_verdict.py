@@ -7,7 +7,7 @@ from loadtest.compare.statistics import Effect, Outcome
 from loadtest.compare.verdict import find_verdict, shown
 
 A, B = Label("torchserve", "torchserve"), Label("tfserving", "embedded")
-NOISE = Effect(10, 1.001, 0.98, 1.03)
+NOISE = Effect(10, 1.001, 0.98, 1.03, spread=0.0413)  # ten pairs may find 3 %
 
 
 def verdict(effect: Effect, noise: Effect = NOISE) -> Verdict:
@@ -23,7 +23,7 @@ def test_a_difference_is_told_by_how_much_the_slower_is_above_the_faster() -> No
         "95 % interval 17.6 to 33.3 %, 10 pairs."
     )
     assert (found.percent, found.percent_high) == pytest.approx((25, 100 / 3))
-    assert found.noise_percent == pytest.approx(3)
+    assert found.noise_percent == pytest.approx(3, rel=0.01)
     assert verdict(Effect(10, 1.25, 1.2, 1.3)).faster == "torchserve"
 
 
@@ -31,7 +31,7 @@ def test_a_difference_is_told_by_how_much_the_slower_is_above_the_faster() -> No
     ("effect", "outcome", "says"),
     [
         (Effect(10, 1.01, 0.97, 1.05), Outcome.NOT_DETECTABLE, "No difference is detectable in p50 latency at 150"),
-        (Effect(10, 1.02, 1.01, 1.03), Outcome.WITHIN_NOISE, "may differ from itself by 3 %"),
+        (Effect(10, 1.02, 1.01, 1.03), Outcome.WITHIN_NOISE, "may differ from itself by 3"),
         (Effect(3, 1.5), Outcome.TOO_FEW, "Nothing can be said of torchserve and tfserving (embedded): 3 pairs count"),
     ],
 )
@@ -43,8 +43,16 @@ def test_otherwise_nobody_is_faster(effect: Effect, outcome: Outcome, says: str)
 
 def test_a_noise_run_that_finds_something_or_nothing_is_told() -> None:
     assert verdict(Effect(10, 1.5, 1.4, 1.6)).noise_caution == ""
-    assert "seems to differ" in verdict(Effect(10, 1.5, 1.4, 1.6), Effect(10, 1.05, 1.02, 1.08)).noise_caution
-    assert "unknown" in verdict(Effect(10, 1.5, 1.4, 1.6), Effect(2, 1.05)).noise_caution
+    favoured = verdict(Effect(10, 1.5, 1.4, 1.6), Effect(10, 1.05, 1.02, 1.08, spread=0.0413))
+    assert "seems to differ, and the noise floor holds as much more" in favoured.noise_caution
+    assert favoured.noise_percent == pytest.approx(100 * (1.03 * 1.05 - 1), rel=0.01)
+    assert "unknown: 2 pairs of it count" in verdict(Effect(10, 1.5, 1.4, 1.6), Effect(2, 1.05)).noise_caution
+
+
+def test_without_a_noise_floor_nobody_is_faster() -> None:
+    found = verdict(Effect(10, 1.5, 1.4, 1.6), Effect(7, 1.0))
+    assert (found.outcome, found.faster, found.percent) == (Outcome.NOISE_UNKNOWN, None, None)
+    assert found.sentence.startswith("Who is faster is not known, since the noise floor is not: p50 latency at 150")
 
 
 @pytest.mark.parametrize(

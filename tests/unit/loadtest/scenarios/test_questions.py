@@ -48,6 +48,15 @@ def test_labelled_rows_are_asked_beside_them_and_are_not_too_many(repository: Pa
     assert len(questions.rows) == MOST_LABELLED + ROWS
 
 
+def test_a_short_run_compares_outputs_too(repository: Path, tmp_path: Path) -> None:
+    """Golden rows come evenly among the labelled, each once, beginning with the first request."""
+    questions = read_questions(Sources(data_file(tmp_path, MOST_LABELLED), True, repository, MODEL), SHAPES)
+    known = [at for at in range(len(questions.rows)) if questions.at(at).outputs]
+    assert (len(known), known[0]) == (ROWS, 0)
+    gaps = [after - before for before, after in zip(known, [*known[1:], len(questions.rows)], strict=True)]
+    assert max(gaps) - min(gaps) <= 1
+
+
 @pytest.mark.parametrize(
     ("side", "has_labels", "said"), [(14, True, r"rows of 'images' are \[14, 14\]"), (28, False, "needs `labels`")]
 )

@@ -1,0 +1,20 @@
+"""Answers of every format, written and loaded again, against the reference: `workers.tf.factors.parity`."""
+
+import functools
+import sys
+from collections.abc import Iterator
+
+from contracts.findings import Finding
+from workers.factors.files import measure_parity
+from workers.factors.task import Task, run_task
+from workers.tf.factors.formats import FORMATS, read_network
+
+
+def findings(task: Task) -> Iterator[Finding]:
+    """Raises BadWeights, OSError."""
+    network = read_network(task.weights)
+    return measure_parity(task, ((found, functools.partial(found.save, network)) for found in FORMATS))
+
+
+if __name__ == "__main__":
+    sys.exit(run_task("workers.tf.factors.parity", findings))
