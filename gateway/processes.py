@@ -23,6 +23,7 @@ from time import monotonic
 from prometheus_client.multiprocess import mark_process_dead
 
 from contracts.addresses import variable
+from gateway.accounts.log_file import LogFile
 from gateway.grpc_port import GrpcPort, held
 from gateway.metrics import MULTIPROCESS_VARIABLE
 from gateway.peers import DirectoryPeers
@@ -64,7 +65,7 @@ def run_processes(settings: Settings) -> int:
             variable("grpc"): str(port),
         }
         inherited = (listener.fileno(), life)
-        _check_writable(settings.repository)
+        _check_writable(settings)
         children = [_start(environment, inherited) for _ in range(settings.gateway_processes)]
         while not stop_asked.wait(_WATCH_INTERVAL_S):
             for child in children:
@@ -82,9 +83,11 @@ def run_processes(settings: Settings) -> int:
     return 0
 
 
-def _check_writable(repository: Path) -> None:
+def _check_writable(settings: Settings) -> None:
     """What would end every child is said once, by the parent. Raises OSError."""
-    DirectoryPeers(repository).close()
+    DirectoryPeers(settings.repository).close()
+    if settings.access_log:
+        LogFile(settings.access_log).close()
 
 
 def _start(environment: dict[str, str], inherited: tuple[int, ...]) -> _Child:

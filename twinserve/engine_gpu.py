@@ -66,8 +66,15 @@ class Gpus:
             return ()
         try:
             library.nvmlInit()
-            devices = tuple(library.nvmlDeviceGetHandleByIndex(n) for n in range(library.nvmlDeviceGetCount()))
+            count = library.nvmlDeviceGetCount()
         except library.NVMLError:
             return ()
         self._library = library
-        return devices
+        return tuple(map(self._handle, range(count)))
+
+    def _handle(self, number: int) -> Any:
+        """None for a device that is lost; the others keep their numbers."""
+        try:
+            return self._library.nvmlDeviceGetHandleByIndex(number)
+        except self._library.NVMLError:
+            return None

@@ -70,6 +70,7 @@ class MemoryWatch:
         self._limits = limits
         self._report = report
         self._measure_more = measure_more
+        self._problem_with_more = ""
         self._records: Records = {}
         self._reading: Reading | None = None
         self._is_word_wanted = False
@@ -106,8 +107,8 @@ class MemoryWatch:
         order = next_order(self._records, engines, reading.word, now, self._limits)
         if isinstance(order, Wait):
             self._say(f"{order.engine} is to be replaced, but not yet: {order.why}", order.cause)
-        elif reading.problem:
-            self._say(reading.problem)
+        elif problem := reading.problem or self._problem_with_more:
+            self._say(problem)
         else:
             self._said = ""
         if not isinstance(order, Replace):
@@ -129,7 +130,8 @@ class MemoryWatch:
         pause_s = self._limits.interval_s
         while not self._stop_asked.wait(pause_s):
             before_s = time.thread_time()
-            self._reading = self._measure()
+            self._reading = reading = self._measure()
+            self._tell_more(reading.pids)
             pause_s = max(self._limits.interval_s, (time.thread_time() - before_s) / LARGEST_SHARE)
 
     def _measure(self) -> Reading:
@@ -139,10 +141,17 @@ class MemoryWatch:
         try:
             memory = measure(pids)
             write_memory(self._path, memory)
-            self._measure_more(pids)
         except OSError as error:
             problem = f"what the engines use cannot be told to the gateway: {error}"
         return Reading(pids, memory, self._ask_gateway() if self._is_word_wanted else None, problem)
+
+    def _tell_more(self, pids: Mapping[str, int]) -> None:
+        """After the memory was handed over: what a GPU's driver makes of being asked must not cost the guard."""
+        try:
+            self._measure_more(pids)
+            self._problem_with_more = ""
+        except Exception as error:  # noqa: BLE001 (whatever a driver's library raises)
+            self._problem_with_more = f"what the engines use cannot be told to the gateway: {error}"
 
 
 def _seen(child: Supervised, reading: Reading, now: float) -> Seen:

@@ -18,7 +18,6 @@ from gateway.accounts.trace_context import Trace, decode_parent
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PATH = 200
 _STOP_TIMEOUT_S = 3.0
 
 
@@ -51,9 +50,7 @@ class AccessLog:
 
     def _write(self, many: Sequence[Ended]) -> None:
         try:
-            self._file.append(
-                b"".join(orjson.dumps(describe(ended), option=orjson.OPT_APPEND_NEWLINE) for ended in many)
-            )
+            self._file.append([orjson.dumps(describe(ended), option=orjson.OPT_APPEND_NEWLINE) for ended in many])
         except OSError as error:
             if not self._is_failing:
                 log.error("the access log %s cannot be written, lines are lost: %s", self._path, error)
@@ -67,7 +64,7 @@ class AccessLog:
 def describe(ended: Ended) -> Mapping[str, Any]:
     """What a line says; what has no value is left out."""
     asker = ended.asker
-    where = {"method": asker.method, "path": asker.path[:_LONGEST_PATH]} if asker.method else {"rpc": asker.path}
+    where = {"method": asker.method, "path": asker.path} if asker.method else {"rpc": asker.path}
     version = int(ended.version) if ended.version else None
     said = {
         "time": _write_time(ended.ended_ns),

@@ -27,6 +27,8 @@ from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_LONGEST_ERROR = 1000
+
 
 class Teller(Protocol):
     """Who writes down what became of requests. `takes` and `tell` return at once and never raise."""
@@ -125,7 +127,9 @@ class RequestAccount:
         else:
             code = grpc_status.status_of(error)
             status, is_fault = code.name, code in grpc_status.OURS
-        outcome = Outcome(status, error.outcome, error.message, is_fault)
+        # A message may quote what the client sent: at any length, and with bytes in it that are no text.
+        said = error.message[:_LONGEST_ERROR].encode("utf-8", "replace").decode()
+        outcome = Outcome(status, error.outcome, said, is_fault)
         self._end(protocol, (model, version, error.engine), outcome, None, seconds)
 
     def _end(
@@ -160,17 +164,19 @@ class RequestAccount:
 def make_accounts(settings: Settings, twinserve_version: str) -> Accounts | None:
     """What the settings ask for; None when nobody tells of single requests.
 
-    Raises OSError when the access log cannot be opened.
+    Raises OSError when the access log cannot be opened, or traces cannot be sent as OTEL_… variables want them.
     """
     tellers: list[Teller] = []
     if settings.access_log:
         tellers.append(AccessLog(settings.access_log, settings.access_log_sample))
     if settings.otlp_endpoint:
-        from gateway.accounts.spans import (
-            Spans,
-        )  # what it imports takes time and memory, which nobody pays who traces nothing
+        # What it imports takes time and memory, which nobody pays who traces nothing.
+        from gateway.accounts.spans import Spans
 
-        tellers.append(Spans(settings.otlp_endpoint, twinserve_version))
+        try:
+            tellers.append(Spans(settings.otlp_endpoint, twinserve_version))
+        except ValueError as error:  # a variable OTEL_… that the exporter does not understand
+            raise OSError(f"no traces can be sent to {settings.otlp_endpoint}: {error}") from error
         log.info("%g of new traces go to %s", settings.trace_sample, settings.otlp_endpoint)
     sampler = Sampler(settings.trace_sample) if settings.otlp_endpoint else None
     return Accounts(tellers, sampler) if tellers else None

@@ -42,7 +42,7 @@ class LateHand(Generic[T]):
         self._work = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._dropped = self._said_dropped = 0
+        self._dropped = self._said_dropped = self._in_hand = 0
         self._said_at = -_SAID_EVERY_S
 
     @property
@@ -72,7 +72,8 @@ class LateHand(Generic[T]):
         if self._thread is not None:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
-                log.warning("%s: %d are dropped, it takes too long to stop", self._name, len(self._waiting))
+                left = len(self._waiting) + self._in_hand
+                log.warning("%s: %d are dropped, it takes too long to stop", self._name, left)
                 return False
         return True
 
@@ -89,10 +90,12 @@ class LateHand(Generic[T]):
     def _empty(self) -> None:
         while self._waiting:
             things = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+            self._in_hand = len(things)
             try:
                 self._do(things)
             except Exception:
                 log.exception("a bug lost %d of %s", len(things), self._name)
+            self._in_hand = 0
         self._say_dropped(is_last=False)
 
     def _say_dropped(self, is_last: bool) -> None:

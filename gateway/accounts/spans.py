@@ -47,6 +47,7 @@ class Spans:
         self._makes = _SpanMaker(twinserve_version)
         self._last_words = _LastWords()
         self._is_failing = False
+        self._lost = 0
         self._hand: LateHand[Ended] = LateHand("traces", self._send)
 
     def start(self) -> None:
@@ -68,6 +69,8 @@ class Spans:
     def close(self) -> None:
         """Send what is left, for some seconds at most."""
         self._hand.close(_STOP_TIMEOUT_S)
+        if self._lost:
+            log.warning("traces of %d requests did not reach %s", self._lost, self._endpoint)
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _send(self, many: Sequence[Ended]) -> None:
@@ -77,8 +80,10 @@ class Spans:
         if is_failing and not self._is_failing:
             log.warning("no traces reach %s: %s (requests are not affected)", self._endpoint, self._last_words.text)
         elif self._is_failing and not is_failing:
-            log.info("traces reach %s again", self._endpoint)
+            log.info("traces reach %s again; those of %d requests did not", self._endpoint, self._lost)
+            self._lost = 0
         self._is_failing = is_failing
+        self._lost += len(many) if is_failing else 0
 
 
 class _LastWords(logging.Handler):

@@ -9,7 +9,10 @@ import re
 from typing import NamedTuple
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_STATE = re.compile(r"[\x20-\x7e]{1,512}")
+_KEY = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+_MEMBER = re.compile(_KEY + r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
+_LONGEST_STATE = 512
+_MOST_MEMBERS = 32
 _SAMPLED = 1
 _ID_BITS = 64
 
@@ -58,6 +61,13 @@ def new_id() -> int:
     return random.getrandbits(_ID_BITS) or 1
 
 
+def _is_state(text: str) -> bool:
+    """Whether a value of `tracestate` is a list of members key=value, no key twice."""
+    members = [member.strip(" \t") for member in text.split(",")] if len(text) <= _LONGEST_STATE else []
+    keys = {member.partition("=")[0] for member in members}
+    return 0 < len(members) == len(keys) <= _MOST_MEMBERS and all(map(_MEMBER.fullmatch, members))
+
+
 class Sampler:
     """Decides of new traces which are told, and follows the parent's decision in others."""
 
@@ -69,7 +79,7 @@ class Sampler:
         """A request's place in the trace that it says it belongs to, or in a new one."""
         parent = decode_parent(traceparent)
         if parent is not None:
-            state = tracestate if _STATE.fullmatch(tracestate) else ""
+            state = tracestate if tracestate and _is_state(tracestate) else ""
             return Trace(parent.trace_id, parent.span_id, new_id(), new_id(), parent.is_sampled, state)
         trace_id = random.getrandbits(2 * _ID_BITS) or 1
         is_sampled = trace_id % 2**_ID_BITS < self._bound

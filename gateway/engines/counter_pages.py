@@ -8,6 +8,7 @@ like an engine that was started anew. The kernel frees the reader's lock however
 import asyncio
 import fcntl
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from gateway.engines.own_counters import NoCounters, OwnCounters
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 2.0
-PAGE_LIMIT_BYTES = 4 * 1024 * 1024
+PAGE_LIMIT_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _NOTHING: Mapping[str, OwnCounters] = {}
 
@@ -50,8 +51,12 @@ class CounterPages:
         """What was read last, by engine; an engine whose page could not be read is left out."""
         if self._folder is None:
             return self._found
+        told = self._told(self._folder)
         try:
-            return msgspec.json.decode(self._told(self._folder).read_bytes(), type=dict[str, OwnCounters])
+            # Whoever reads may stand still, or be unable to write: what is old is not told as if it were new.
+            if time.time() - told.stat().st_mtime > 3 * self._interval_s + 2 * READ_TIMEOUT_S:
+                return _NOTHING
+            return msgspec.json.decode(told.read_bytes(), type=dict[str, OwnCounters])
         except (OSError, msgspec.DecodeError):
             return _NOTHING  # nobody has read any yet
 

@@ -46,16 +46,19 @@ class HttpConnections:
         self._idle: deque[_Connection] = deque()
         self._is_closed = False
 
-    async def post(self, path: str, headers: Headers, body: Pieces, deadline: float) -> Answer:
+    async def post(self, path: str, headers: Headers, body: Pieces, deadline: float, once: Headers = ()) -> Answer:
         """Send a body, given in pieces, and wait for the answer until `deadline` on the loop's clock.
 
-        The head is prepared once for each path, which is quoted, and headers. When the server closes a kept connection
+        The head is prepared once for each path, which is quoted, and headers; `once` are those of this request alone.
+        When the server closes a kept connection
         without a word, the request is sent once more on a new one. Raises TimeoutError, NoAnswer, AnswerTooLong.
         """
         loop = asyncio.get_running_loop()
         if deadline <= loop.time():
             raise TimeoutError
-        pieces = [b"%b%d\r\n\r\n" % (_head(path, self._host_header, headers), sum(map(len, body))), *body]
+        own = "".join(f"{name}: {value}\r\n" for name, value in once).encode()
+        head = b"%b%d\r\n%b\r\n" % (_head(path, self._host_header, headers), sum(map(len, body)), own)
+        pieces = [head, *body]
         connection = self._take(loop.time())
         if connection is not None:
             try:

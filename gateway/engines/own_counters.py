@@ -4,12 +4,14 @@ Only the few lines that are wanted are taken apart: a page has hundreds, and thi
 docs/monitoring.md has the table of what comes from where.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
 import msgspec
 
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'(?:^\{|,)\s*([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_LONGEST_LINE = 4096
 _MICROSECONDS_PER_S = 1e6
 
 # TorchServe's, by ts/configs/metrics.yaml.
@@ -91,6 +93,8 @@ def _samples(page: str, *wanted: str) -> Samples:
     for line in page.split("\n"):  # a label may hold what else splitlines() splits at
         name = line.partition(" ")[0].partition("{")[0]
         if name in found:
+            if len(line) > _LONGEST_LINE:
+                raise NoCounters(f"a line of its page is longer than {_LONGEST_LINE} characters: {line[:100]!r}")
             found[name].append(_sample(line[len(name) :]))
     return found
 
@@ -98,6 +102,9 @@ def _samples(page: str, *wanted: str) -> Samples:
 def _sample(behind_name: str) -> tuple[Mapping[str, str], float]:
     labels, _, value = behind_name.rpartition("}")
     try:
-        return {match[1]: match[2] for match in _LABEL.finditer(labels)}, float(value.split()[0])  # a time may follow
+        number = float(value.split()[0])  # a time may follow
     except (ValueError, IndexError) as error:
         raise NoCounters(f"a line of its page is no sample: {behind_name[:100]!r}") from error
+    if not math.isfinite(number):
+        raise NoCounters(f"a line of its page counts nothing: {behind_name[:100]!r}")
+    return {match[1]: match[2] for match in _LABEL.finditer(labels)}, number

@@ -212,13 +212,9 @@ class TorchServe:
 
     async def _predict(self, token: str, batch: EngineBatch, pieces: Sequence[bytes | memoryview]) -> Answer:
         path = f"/predictions/{batch.model}/{batch.version}"
-        headers = (
-            ("Authorization", f"Bearer {token}"),
-            ("Content-Type", "application/octet-stream"),
-            *batch.metadata,
-        )
+        headers = (("Authorization", f"Bearer {token}"), ("Content-Type", "application/octet-stream"))
         try:
-            return await self._connections.post(path, headers, pieces, batch.deadline)
+            return await self._connections.post(path, headers, pieces, batch.deadline, batch.metadata)
         except TimeoutError as error:
             raise DeadlineExceeded("torchserve did not answer before the deadline") from error
         except NoAnswer as error:

@@ -41,6 +41,7 @@ IS_READ = "twinserve.is_read"
 ROUTE = "twinserve.route"
 """In the ASGI scope the path with the names of its parameters, where FastAPI has not found the route."""
 
+LONGEST_TOLD_PATH = 200
 ACCOUNT = "twinserve.account"
 """Where the request's account is in the ASGI scope, if somebody tells of single requests."""
 
@@ -171,7 +172,7 @@ def asker_of(request: Request, request_id: str) -> Asker:
     return Asker(
         request_id=request_id,
         method=scope["method"],
-        path=scope["path"],
+        path=scope["path"][:LONGEST_TOLD_PATH],
         route=str(scope.get(ROUTE) or getattr(scope.get("route"), "path", "")),
         traceparent=given.get("traceparent", ""),
         tracestate=given.get("tracestate", ""),

@@ -104,8 +104,8 @@ class Head:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether other requests may well have the very same: an id is another one each time."""
-        return not self.request_id
+        """Whether other requests may well have the very same: an id, or a span's, is another one each time."""
+        return not self.request_id and "traceparent" not in self.request.headers
 
 
 class Trip:

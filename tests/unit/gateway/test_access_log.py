@@ -98,6 +98,21 @@ async def test_failures_are_told_whatever_the_share_of_answers(tmp_path: Path) -
     assert "rows" not in lines["bad"]
 
 
+async def test_what_a_client_wrote_spoils_no_line_and_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    async with accounted(tmp_path / "repository", access_log=str(path)) as gateway:
+        predict = "/v1/models/adder/versions/1:predict"
+        no_text = b'{"signature_name": "\xff", "instances": [[1, 2]]}'
+        assert await gateway.post(no_text, predict, x_request_id="bytes") == 400
+        long = b'{"signature_name": "%b", "instances": [[1, 2]]}' % (b"x" * 3_000)
+        assert await gateway.post(long, predict, x_request_id="long") == 400
+        assert await gateway.post(infer_body((1, 2)), "/v2/models/" + "y" * 9000, x_request_id="path") in (404, 405)
+        assert await gateway.post(infer_body((1, 2)), x_request_id="beside") == 200
+    lines = read(path)
+    assert {"bytes", "long", "beside"} <= set(lines), "those beside it are told"
+    assert max(map(len, path.read_text().splitlines())) < 2000
+
+
 async def test_who_leaves_is_told_too(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     async with accounted(tmp_path / "repository", access_log=str(path)) as gateway:
@@ -118,7 +133,7 @@ async def test_who_leaves_is_told_too(tmp_path: Path) -> None:
 def test_lines_of_several_processes_share_a_file(tmp_path: Path) -> None:
     files = [LogFile(str(tmp_path / "log")) for _ in range(2)]
     for number in range(10):
-        files[number % 2].append(b"%d\n" % number)
+        files[number % 2].append([b"%d\n" % number])
     for file in files:
         file.close()
     assert (tmp_path / "log").read_text().split() == [str(number) for number in range(10)]
@@ -128,11 +143,11 @@ def test_lines_of_several_processes_share_a_file(tmp_path: Path) -> None:
 def test_a_file_that_was_rotated_away_is_opened_anew(tmp_path: Path, is_replaced: bool) -> None:
     path = tmp_path / "log"
     file = LogFile(str(path))
-    file.append(b"before\n")
+    file.append([b"before\n"])
     path.rename(tmp_path / "log.1")
     if is_replaced:
         path.touch()
-    file.append(b"after\n")
+    file.append([b"after\n"])
     file.close()
     assert ((tmp_path / "log.1").read_text(), path.read_text()) == ("before\n", "after\n")
 
@@ -150,17 +165,36 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "write", fill_up)
     with pytest.raises(OSError, match="no space left"):
-        file.append(b"first\n")
+        file.append([b"first\n"])
     monkeypatch.setattr(os, "write", write)
-    file.append(b"second\n")
+    file.append([b"second\n"])
     file.close()
     assert (tmp_path / "log").read_text() == "fir\nsecond\n"
+
+
+def test_a_line_that_a_killed_process_left_without_an_end_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"whole\nhal")
+    LogFile(str(path)).append([b"first\n"])
+    assert path.read_bytes() == b"whole\nhal\nfirst\n"
+    LogFile(str(path)).append([b"second\n"])
+    assert path.read_bytes().endswith(b"first\nsecond\n"), "a whole line is ended once"
+
+
+def test_a_pipe_is_given_no_more_than_it_takes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(os, "write", lambda _, data: written.append(bytes(data)) or len(data))
+    lines = [b"%0200d\n" % number for number in range(100)]
+    LogFile("-").append(lines)
+    assert b"".join(written) == b"".join(lines)
+    assert max(map(len, written)) <= 4096
+    assert all(piece.endswith(b"\n") for piece in written)
 
 
 def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     sys.stdout.flush()
     file = LogFile("-")
-    file.append(b"a line\n")
+    file.append([b"a line\n"])
     file.close()
     print("still open")
     assert capfd.readouterr().out == "a line\nstill open\n"

@@ -86,6 +86,12 @@ def test_what_is_no_sample(line: str) -> None:
         read_torchserve(line)
 
 
+@pytest.mark.parametrize("rest", ["{} NaN", "{} +Inf", "{" + "a" * 5000 + "} 1"])
+def test_what_counts_nothing_or_has_no_end_is_refused(rest: str) -> None:
+    with pytest.raises(NoCounters):
+        read_torchserve("ts_inference_requests_total" + rest)
+
+
 class Engine:
     """An engine's page that a test may change, hold up, or have fail."""
 
@@ -235,3 +241,16 @@ async def test_of_several_processes_one_reads_and_all_tell_the_same(engine: Engi
     await reading(engine, test)
     names = {entry.name for entry in os.scandir(tmp_path)}
     assert names == {"engines.json", "engines.lock"}, "prometheus_client takes files *.db for its own"
+
+
+async def test_what_nobody_has_read_for_long_is_not_told(engine: Engine, tmp_path: Path) -> None:
+    async def test(page: CounterPage) -> None:
+        pages = CounterPages((page,), interval_s=0.01, folder=tmp_path)
+        reader = asyncio.create_task(pages.run())
+        await until_told(pages, 1)
+        await stopped(reader)
+        assert pages.counters() != {}
+        os.utime(tmp_path / "engines.json", (1, 1))
+        assert pages.counters() == {}
+
+    await reading(engine, test)

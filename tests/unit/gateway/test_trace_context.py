@@ -63,7 +63,12 @@ def test_a_new_trace_is_told_by_its_share() -> None:
     assert len({trace.trace_id, trace.span_id, trace.upstream_id}) == 3
 
 
-@pytest.mark.parametrize("state", ["a=1\r\nx: y", "ä=1", "x" * 513])
+@pytest.mark.parametrize("state", ["a=1", "a=1, b=two words", "tenant@vendor=x;y:z"])
+def test_a_states_members_are_passed_on(state: str) -> None:
+    assert dict(Sampler(1.0).place(f"00-{TRACE}-{SPAN}-01", state).metadata)["tracestate"] == state
+
+
+@pytest.mark.parametrize("state", ["a=1\r\nx: y", "ä=1", "x" * 513, "x" * 500, "a=1,a=2", "A=1", "a=1=2", ","])
 def test_a_state_that_is_no_header_goes_no_further(state: str) -> None:
     trace = Sampler(1.0).place(f"00-{TRACE}-{SPAN}-01", state)
     assert [name for name, _ in trace.metadata] == ["traceparent"]

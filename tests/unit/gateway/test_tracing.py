@@ -162,9 +162,10 @@ async def test_a_collector_that_is_not_there_costs_nothing_and_is_said_once(
                 asked = [gateway.send(ONE) for _ in range(300)]
                 assert set(await asyncio.gather(*asked)) == {200}
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(said) == 1
-    assert f"no traces reach {endpoint}/v1/traces: " in said[0]
-    assert "refused" in said[0], "and why"
+    away, lost = said
+    assert f"no traces reach {endpoint}/v1/traces: " in away
+    assert "refused" in away, "and why"
+    assert lost == f"traces of 600 requests did not reach {endpoint}/v1/traces"
 
 
 def test_off_imports_nothing(tmp_path: Path) -> None:
