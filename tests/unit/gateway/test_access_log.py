@@ -183,7 +183,12 @@ def test_a_line_that_a_killed_process_left_without_an_end_spoils_no_other(tmp_pa
 
 def test_a_pipe_is_given_no_more_than_it_takes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    monkeypatch.setattr(os, "write", lambda _, data: written.append(bytes(data)) or len(data))
+
+    def write(_: int, data: memoryview) -> int:
+        written.append(bytes(data))
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
     lines = [b"%0200d\n" % number for number in range(100)]
     LogFile("-").append(lines)
     assert b"".join(written) == b"".join(lines)
