@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from gateway.core.ticket import Batch, Reply, Served, Ticket, count_rows, stack
 log = logging.getLogger(__name__)
 
 _EXPIRY_PAUSE_S = 0.005
+_TOO_LATE = "the deadline passed before an engine answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,10 @@ class Batcher:
     def send(self, inputs: Mapping[str, Tensor], rows: int, deadline: float, reply: Reply) -> Ticket:
         """The same for whoever does not wait: `reply` is called later, never before this returns.
 
-        Raises TooLarge, Overloaded.
+        Raises TooLarge, Overloaded, and DeadlineExceeded for a deadline that has passed already.
         """
+        if deadline <= monotonic():
+            raise DeadlineExceeded(_TOO_LATE)
         line, most_rows = self._line, self._limits.queue_rows
         if rows > most_rows:
             raise TooLarge(f"expected at most {most_rows} rows in one request, got {rows}: send several")
@@ -240,7 +243,7 @@ class Batcher:
         nearest = math.inf
         for ticket in self._all_waiting():
             if ticket.deadline <= now:
-                self._finish(ticket, DeadlineExceeded("the deadline passed before an engine answered"))
+                self._finish(ticket, DeadlineExceeded(_TOO_LATE))
             elif not ticket.is_over:
                 nearest = min(nearest, ticket.deadline)
         if nearest < math.inf:

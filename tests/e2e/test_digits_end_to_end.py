@@ -126,7 +126,7 @@ def test_bad_input_reaches_no_engine(platform: ServedPlatform, mnist_test: Split
         assert infer_binary(url, mnist_test.images[:1], engine).shape == (1, 10)
         late, headers = binary_body(mnist_test.images[:1])
         in_time = late.replace(
-            b'"parameters": {"binary_data_output"', b'"parameters": {"timeout": 50, "binary_data_output"'
+            b'"parameters": {"binary_data_output"', b'"parameters": {"timeout": 1, "binary_data_output"'
         )
         headers = {HEADER_LENGTH: str(int(headers[HEADER_LENGTH]) + len(in_time) - len(late)), "X-Engine": engine}
         assert requests.post(url, data=in_time, headers=headers, timeout=60).status_code == 504

@@ -117,6 +117,13 @@ async def test_a_full_queue_refuses_early(events: LedgerEvents) -> None:
     events.assert_balanced()
 
 
+async def test_who_comes_too_late_is_not_asked_for(events: LedgerEvents) -> None:
+    engine = FakeEngine("torchserve", add)
+    with pytest.raises(DeadlineExceeded):
+        await submit(make(engine, events), 1, timeout_s=-1e-6)
+    assert not engine.batches, "an engine at rest would have answered in time to hide it"
+
+
 async def test_an_expired_request_leaves_the_queue_and_its_mates_are_answered(events: LedgerEvents) -> None:
     engine = FakeEngine("torchserve", add)
     batcher = make(engine, events)
