@@ -86,10 +86,10 @@ def compare(
     seconds, memory and (by NVML) GPU energy per 1,000 inferences. The report is one HTML page that works offline
     (compare.html), with all its numbers beside it (compare.json). Nothing else should use the machine meanwhile.
 
-    At the end two versions change places under load, and the one that was live is put back; --no-swaps leaves that out.
+    At the end two versions change places under load, and live and kept ones are put back; --no-swaps leaves that out.
 
-    Exit code 0 whatever the verdict is, 2 when nothing could be compared, 130 after Ctrl-C, which keeps what was
-    measured. It needs what the package's extra "load" installs.
+    Exit code 0 whatever the verdict is, 2 when nothing could be compared or the report not be
+    written, 130 after Ctrl-C, which keeps what was measured. It needs what the package's extra "load" installs.
     """
     arguments = ["--url", url or default_url(environment()), "--model", model, "--metric", metric, "--seed", str(seed)]
     arguments += ["--slo-ms", str(slo_ms)]

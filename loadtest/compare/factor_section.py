@@ -1,7 +1,10 @@
 """The articles' table beside a comparison: measured after it when --factors asks for it, and a section of the page."""
 
 import argparse
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from msgspec.structs import replace
 
@@ -18,12 +21,29 @@ def add_factors(result: Result, given: argparse.Namespace) -> Result:
     """The result with all factors' rows, when they were asked for. What goes wrong here never costs the comparison."""
     if not given.factors or result.is_interrupted:
         return result
-    url = None if given.no_swaps else given.url  # with it, versions take turns
+    has_swaps = not given.no_swaps and (not given.pairs_only or given.swaps is not None)
+    url = given.url if has_swaps else None  # with it, versions take turns
+    wish = Wish(given.quick, url, find_data(None), given.model, given.repository, given.home)
     try:
-        rows, is_interrupted = run_factors(FACTORS, Wish(given.quick, url, find_data(None)))
+        with _sigterm_as_ctrl_c():
+            rows, is_interrupted = run_factors(FACTORS, wish)
     except (NotStarted, OSError) as error:
         rows, is_interrupted = [missing_row("factors", "both", "all of it", str(error))], False
+    except KeyboardInterrupt:  # not in one of the factors, which keep what was measured
+        rows, is_interrupted = [missing_row("factors", "both", "all of it", "it was interrupted")], True
     return replace(result, factors=tuple(rows), is_interrupted=is_interrupted)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def encode_factors_section(rows: Sequence[Row]) -> str:

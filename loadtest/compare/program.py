@@ -1,6 +1,6 @@
 """The program behind `twinserve compare`: looks, measures, sums up, writes.
 
-Exit code 0 whatever the verdict is, 2 when nothing could be compared, 130 after Ctrl-C with what there is.
+Exit code 0 whatever the verdict is, 2 when nothing could be compared or written, 130 after Ctrl-C with what there is.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -36,6 +37,7 @@ from loadtest.compare.summary import Terms, compare_pairs, describe_side, find_r
 from loadtest.compare.swapping import FULL_SWAPS, QUICK_SWAPS, CannotSwap, Swapping, prepare_swaps, run_swaps
 from loadtest.compare.text import describe
 from loadtest.compare.verdict import find_verdict
+from loadtest.output import check_writable
 
 DONE, CANNOT_RUN, INTERRUPTED = 0, 2, 130
 
@@ -45,14 +47,31 @@ def run_program(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         given = read_arguments(arguments)
-        result = add_factors(_compare(given), given)
-        folder = given.out or _new_folder(given.home, result)
-        _write(result, folder)
+        check_writable(given.out or given.home / "compare")
+        result = _compare(given)
     except (CannotRun, Unreachable, OSError, ValueError) as error:
         return _fail(str(error), as_json)
     except KeyboardInterrupt:
         return _fail("interrupted before anything was measured", as_json, INTERRUPTED)
-    sys.stdout.write(encode_result(result).decode() if given.json else describe(result))
+    try:
+        return _tell(result, given)
+    except OSError as error:
+        sys.stderr.write(f"twinserve compare: the report cannot be written: {error}\n")
+        return CANNOT_RUN
+
+
+def _tell(result: Result, given: argparse.Namespace) -> int:
+    """Print and write it; the factors, which take minutes, come after a first writing. Raises OSError."""
+    folder = given.out or _new_folder(given.home, result)
+    if given.factors:
+        with suppress(OSError):  # it is tried again
+            _write(result, folder)
+        result = add_factors(result, given)
+    try:
+        sys.stdout.write(encode_result(result).decode() if given.json else describe(result))
+        sys.stdout.flush()
+    finally:  # neither a folder nor a reader that has gone costs the other its result
+        _write(result, folder)
     sys.stderr.write(f"the report: {folder / 'compare.html'}, and {folder / 'compare.json'} for programs\n")
     return INTERRUPTED if result.is_interrupted else DONE
 

@@ -25,6 +25,7 @@ _PLANNED_SWAP_S = 6.0
 _SWAP_TIMEOUT_S = 120.0
 _PUT_BACK_TIMEOUT_S = 120.0
 _PAUSE_S = 0.5
+_TRIES = 3  # of a version; what others do meanwhile must not make promotes go on for ever
 
 
 class CannotSwap(Exception):
@@ -65,7 +66,8 @@ def prepare_swaps(deployment: Deployment, token: str | None, repository: Path, s
     others = [version for version in sorted(set(found.ledgers) & set(here)) if version != found.live]
     if not others or found.live not in here:
         raise CannotSwap(f"it takes two published versions of {deployment.model}: {sorted(found.ledgers)} are")
-    versions = (found.live, others[-1])
+    kept = [version for version in found.kept if version in others]
+    versions = (found.live, kept[0] if kept else others[-1])  # so that what is kept is kept again
     try:
         known = KnownAnswers.read(repository, deployment.model, versions)
     except (OSError, ValueError) as error:
@@ -82,7 +84,7 @@ async def _show(gateway: Gateway, model: str) -> ModelView:
 async def run_swaps(
     swapping: Swapping, rate_per_s: float, say: Callable[[str], None], interrupted: asyncio.Event
 ) -> SwapTimeline:
-    """Swap under load, then put back what was live. Raises CannotSwap when it could not begin."""
+    """Swap under load, then put back what was live and kept. Raises CannotSwap when it could not begin."""
     rate_per_s = min(rate_per_s, MOST_RATE_PER_S)
     kept = len(swapping.found.kept)
     plan = SwapPlan(
@@ -105,28 +107,48 @@ async def run_swaps(
     finally:
         fault = await _put_back(swapping)
         if fault:
-            say(f"version {swapping.found.live} is not live again: {fault}")
+            say(f"version {swapping.found.live} is not put back: {fault}")
     if run.observed is None:
         raise CannotSwap("nothing was observed")
     return make_timeline(run.observed, rate_per_s, swapping.found.live, fault)
 
 
 async def _put_back(swapping: Swapping) -> str:
-    """Why the version that was live before is not live again; a change that is still under way is waited for."""
+    """Why the model is not as it was found; a change that is still under way is waited for."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + _PUT_BACK_TIMEOUT_S
-    found, fault = swapping.found, ""
+    found, difference, fault = swapping.found, "", ""
+    left = _TRIES * (1 + len(found.kept))
     async with Operator(swapping.gateway, swapping.target.model, _SWAP_TIMEOUT_S) as operator:
         while clock() < deadline:
             try:
                 shown = await operator.show()
-                if shown.candidate is None:
-                    if shown.live == found.live:
-                        return ""
-                    await operator.promote(found.live, len(found.kept))
-                    continue
-                fault = "a change is still under way"
+                difference = _difference(found, shown)
+                if shown.candidate is not None:
+                    fault = "a change is still under way"
+                elif not difference:
+                    return ""
+                elif not left:
+                    break
+                else:
+                    await operator.promote(_next_promote(found, shown), len(found.kept))
+                    left, fault = left - 1, ""
             except OperatorError as error:
                 fault = str(error)
-            await asyncio.sleep(_PAUSE_S)
-    return fault or "it did not become live"
+            await asyncio.sleep(_PAUSE_S)  # another of the gateway's processes may follow a moment later
+    return ": ".join(filter(None, (difference, fault))) or "the gateway was not asked in time"
+
+
+def _difference(found: ModelView, shown: ModelView) -> str:
+    """How the model is not as it was found; empty when it is."""
+    if shown.live != found.live:
+        return f"version {shown.live} is live, not {found.live}"
+    if set(shown.kept) != set(found.kept):
+        return f"loaded beside it are {list(shown.kept)}, not {list(found.kept)}"
+    return ""
+
+
+def _next_promote(found: ModelView, shown: ModelView) -> int:
+    """Each promote keeps what was live before it: so what is missing comes first, and what was live comes last."""
+    missing = [version for version in found.kept if version not in (shown.live, *shown.kept)]
+    return missing[-1] if missing else found.live

@@ -45,7 +45,7 @@ class Change(msgspec.Struct, frozen=True):
 class SwapTimeline(msgspec.Struct, frozen=True):
     """Versions changing places under load. `report` accounts for every request.
 
-    `put_back_fault` says why the version that was live before is not live again; empty when it is.
+    `put_back_fault` says why the model is not as it was found, live and kept; empty when it is.
     """
 
     window_s: float

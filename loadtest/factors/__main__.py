@@ -1,7 +1,7 @@
 """`python -m loadtest.factors`: measure every factor that the articles argue about, and print a table.
 
-Exit code 0 when the run came to its end, whatever single rows say; 2 when it could not begin; 130 after Ctrl-C, which
-prints and writes what was measured.
+Exit code 0 when the run came to its end, whatever single rows say; 2 when it could not begin or write its file; 130
+after Ctrl-C, which prints and writes what was measured.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from loadtest.factors.catalog import FACTORS, Factor
 from loadtest.factors.program import Wish, find_data, run_factors
 from loadtest.factors.rows import FORMAT, Factors, encode_factors
 from loadtest.factors.tables import encode_markdown
+from loadtest.output import check_writable
 
 CANNOT_RUN, INTERRUPTED = 2, 130
 
@@ -33,18 +34,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     machine = Machine.read()  # before there is any load of ours
     try:
-        rows, is_interrupted = run_factors(chosen(given.only), Wish(given.quick, given.url, find_data(given.data)))
+        if given.json:
+            check_writable(given.json.parent)
+        wish = Wish(given.quick, given.url, find_data(given.data), given.model, given.repository, given.home)
+        rows, is_interrupted = run_factors(chosen(given.only), wish)
         took_s = time.monotonic() - started
         found = Factors(FORMAT, began_at, took_s, given.quick, is_interrupted, machine, tuple(rows))
-        if given.json:
-            write_atomic(given.json, encode_factors(found))
+        _tell(found, given.json)
     except (NotStarted, OSError) as error:
         sys.stderr.write(f"loadtest.factors: {error}\n")
         return CANNOT_RUN
     except KeyboardInterrupt:
         return INTERRUPTED
-    sys.stdout.write(encode_markdown(rows))
     return INTERRUPTED if is_interrupted else 0
+
+
+def _tell(found: Factors, file: Path | None) -> None:
+    """Print the table, and write the rows where that is asked for. Raises OSError, and neither costs the other."""
+    try:
+        sys.stdout.write(encode_markdown(found.rows))
+        sys.stdout.flush()
+    finally:
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, encode_factors(found))
 
 
 def chosen(names: Sequence[str]) -> tuple[Factor, ...]:
@@ -63,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows there")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the four MNIST files (TWINSERVE_MNIST)")
-    parser.add_argument("--url", default=os.environ.get("TWINSERVE_URL"), help="the gateway of a running `make up`")
+    parser.add_argument("--url", help="the gateway of a running `make up`, whose versions then take turns")
+    parser.add_argument("--model", default="mnist", help="the model there (default: %(default)s)")
+    home, repository = os.environ.get("TWINSERVE_HOME"), os.environ.get("TWINSERVE_REPOSITORY")
+    parser.add_argument("--home", type=Path, default=Path(home or ".twinserve"), help="where its operators' token is")
+    parser.add_argument("--repository", type=Path, default=Path(repository or "model_repo"), help="its versions")
     return parser
 
 

@@ -15,10 +15,13 @@ from contracts.findings import Finding, decode_finding
 from loadtest.bench.children import module_command
 from loadtest.bench.lifeline import Lifeline
 from loadtest.factors.rows import FRAMEWORKS, Row, missing_row, row_of
+from loadtest.factors.versions import Platform
 
 ROOT = Path(__file__).resolve().parents[2]
 _LAST_LINES = 3
 _LONGEST_FAULT = 400
+INTERRUPT_TIMEOUT_S = 30.0
+"""For a process that Ctrl-C reaches to tell what it has, before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Workplace:
-    """How to measure. `url` is a running platform's gateway; `data` a folder of MNIST's files.
+    """How to measure. `platform` is a running one, whose versions may take turns; `data` a folder of MNIST's files.
 
     `environment` is what every process gets.
     """
@@ -53,7 +56,7 @@ class Workplace:
     runner: Runner
     environment: Mapping[str, str]
     is_quick: bool = False
-    url: str | None = None
+    platform: Platform | None = None
     data: Path | None = None
     weights: Path = ROOT / "workers" / "weights" / "mnist" / "2.safetensors"
     sources: Path = ROOT
@@ -112,12 +115,21 @@ class ProcessRunner:
                     fault = f"{module} ended with {code}" if code else ""
                 except subprocess.TimeoutExpired:
                     fault = f"{module} did not end in {timeout_s:g} s"
+                    _interrupt(process)
                 except KeyboardInterrupt:
-                    _end_group(process)
+                    with suppress(KeyboardInterrupt):  # a second one ends it at once
+                        _interrupt(process)
                     raise Interrupted(_text(output)) from None
                 finally:
                     _end_group(process)
             return Ended(_text(output), fault and _with_log(fault, _text(log)))
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    """As Ctrl-C does: who changes a platform, or has processes of its own, ends that in its own way."""
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(INTERRUPT_TIMEOUT_S)
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:

@@ -41,7 +41,8 @@ class Ended:
 class Asking:
     """`report` is called with LoadGen's id of a sample once it has ended; `ended` keeps them all.
 
-    `ask` may be called from the event loop alone. A request that is not answered within `timeout_s` is lost.
+    `ask` may be called from the event loop alone. A request that is not answered within `timeout_s` is lost. When
+    nothing at all was answered for so long, all that waits in line is lost too: it would take a timeout for each turn.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Asking:
         self._open: set[_Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
+        self._under_way = 0
+        self._quiet_since = time.monotonic()  # nothing was answered, while something was under way
         self._is_over = False
         self.ended: list[Ended] = []
 
@@ -78,6 +81,9 @@ class Asking:
         """Samples, each with LoadGen's id and its index in the library; what finds no connection waits in line."""
         if self._is_over:
             return
+        if not self._under_way:
+            self._quiet_since = time.monotonic()
+        self._under_way += len(samples)
         for sample in samples:
             if self._idle:
                 self._idle.pop().send(*sample)
@@ -120,6 +126,9 @@ class Asking:
 
     def end(self, token: int, index: int, answer: Answer | None, fault: str = "") -> None:
         """A sample has ended, with its answer or without one."""
+        self._under_way -= 1
+        if answer is not None:
+            self._quiet_since = time.monotonic()
         self._report(token)
         self.ended.append(Ended(index, answer, fault))
 
@@ -136,10 +145,19 @@ class Asking:
     def _look(self) -> None:
         """Give up what has been owed for too long."""
         before = time.monotonic() - self._timeout_s
+        if self._waiting and self._quiet_since < before:
+            self._lose_waiting(f"nothing was answered within {self._timeout_s:g} s")
         for connection in tuple(self._open):
             if connection.asked_at is not None and connection.asked_at < before:
                 connection.give_up(f"no answer within {self._timeout_s:g} s")
         self._looking = asyncio.get_running_loop().call_later(self._timeout_s / _LOOKS_A_TIMEOUT, self._look)
+
+    def _lose_waiting(self, fault: str) -> None:
+        self._quiet_since = time.monotonic()
+        waiting = tuple(self._waiting)
+        self._waiting.clear()
+        for sample in waiting:
+            self.end(*sample, None, fault)
 
 
 class _Connection(asyncio.Protocol):

@@ -4,7 +4,6 @@ TWINSERVE_SCREENSHOTS names a folder to keep the pictures in.
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +22,7 @@ from tests.ports import free_port
 from tests.served_platform import ServedPlatform
 from tests.unit.loadtest.compare.swapped import make_swapped_timeline
 from tests.unit.loadtest.compare.whole_result import make_whole_result
+from tests.watched_process import WatchedProcess, watched
 
 pytestmark = pytest.mark.engines
 
@@ -61,22 +61,18 @@ async def test_the_report_draws_all_its_figures_without_an_error(tmp_path: Path,
 
 
 @contextmanager
-def locust_ui(platform: ServedPlatform) -> Iterator[str]:
-    """Locust's web form in front of a platform; gives its URL."""
+def locust_ui(platform: ServedPlatform) -> Iterator[tuple[str, WatchedProcess]]:
+    """Locust's web form in front of a platform; gives its URL and the process behind it."""
     port = free_port()
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
     command += ["--web-host", "127.0.0.1", "--web-port", str(port), "-H", platform.url]
     command += ["--grpc", platform.grpc_address, "--repository", str(platform.repository)]
-    process = subprocess.Popen(command, env={**os.environ, "TWINSERVE_MNIST": ""}, cwd=ROOT)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with watched(command, {**os.environ, "TWINSERVE_MNIST": ""}, ROOT) as running:
+        yield f"http://127.0.0.1:{port}", running
 
 
 @asynccontextmanager
-async def statistics(url: str) -> AsyncIterator[Any]:
+async def statistics(url: str, running: WatchedProcess) -> AsyncIterator[Any]:
     """Reads what Locust itself says of a run."""
     async with aiohttp.ClientSession() as session:
 
@@ -85,6 +81,7 @@ async def statistics(url: str) -> AsyncIterator[Any]:
                 return await answer.json()
 
         async def answers() -> bool:
+            running.check_running()
             try:
                 await read()
             except aiohttp.ClientError:
@@ -108,8 +105,8 @@ async def fill_in(page: Page) -> None:
 async def test_a_scenario_is_started_and_stopped_from_locusts_page(
     platform: ServedPlatform, tmp_path: Path, pictures: Path
 ) -> None:
-    with locust_ui(platform) as url:
-        async with statistics(url) as read, open_browser(tmp_path) as page:
+    with locust_ui(platform) as (url, running):
+        async with statistics(url, running) as read, open_browser(tmp_path) as page:
             await page.open(url)
             await fill_in(page)
             await page.take_screenshot(pictures / "locust-form.png")

@@ -3,8 +3,8 @@
 import json
 import os
 import signal
-import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ import pytest
 from loadtest.referee.loadgen import NoLoadGen, import_loadgen
 from loadtest.referee.results import LABEL
 from loadtest.referee.scenarios import Scenario
-from tests.platform_process import wait_until
 from tests.served_platform import ServedPlatform
+from tests.watched_process import WatchedProcess, watched
 
 pytestmark = pytest.mark.engines
 
@@ -26,18 +26,17 @@ def _needs_loadgen() -> None:
         pytest.skip(str(missing))
 
 
-def start(platform: ServedPlatform, *arguments: str) -> "subprocess.Popen[str]":
+def run(platform: ServedPlatform, *arguments: str) -> AbstractContextManager[WatchedProcess]:
     command = [sys.executable, "-m", "loadtest.referee", "--url", platform.url, "--json", *arguments]
-    environment = {**os.environ, "TWINSERVE_REPOSITORY": str(platform.repository)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return watched(command, {**os.environ, "TWINSERVE_REPOSITORY": str(platform.repository)})
 
 
 def test_all_scenarios_end_with_a_verdict_and_right_answers(platform: ServedPlatform, tmp_path: Path) -> None:
     before = platform.ledger()
     # LoadGen wants 459 queries at least to be sure of a p99.
-    process = start(platform, "--duration-s", "3", "--slo-ms", "1000", "--rate", "200", "--out", str(tmp_path))
-    said, errors = process.communicate(timeout=180)
-    assert process.returncode in (0, 1), errors
+    with run(platform, "--duration-s", "3", "--slo-ms", "1000", "--rate", "200", "--out", str(tmp_path)) as running:
+        said = running.wait(180)
+    assert running.process.returncode in (0, 1), running.errors
     report = json.loads(said)
     assert report["label"] == LABEL
     assert [ruling["scenario"] for ruling in report["rulings"]] == list(Scenario)
@@ -53,18 +52,11 @@ def test_all_scenarios_end_with_a_verdict_and_right_answers(platform: ServedPlat
 
 
 def test_ctrl_c_keeps_the_scenarios_that_were_whole(platform: ServedPlatform, tmp_path: Path) -> None:
-    process = start(platform, "--duration-s", "2", "--out", str(tmp_path))
-    lines: list[str] = []
-
-    def has_begun_the_second() -> bool:
-        assert process.stderr
-        lines.append(process.stderr.readline())
-        return lines[-1].startswith("2/4")
-
-    wait_until(has_begun_the_second, 60, "the second scenario has begun")
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    with run(platform, "--duration-s", "2", "--out", str(tmp_path)) as running:
+        running.wait_for_error_line("2/4", 60)
+        running.process.send_signal(signal.SIGINT)
+        said = running.wait(60)
+    assert running.process.returncode == 130
     report = json.loads(said)
     assert report["is_interrupted"]
     assert [ruling["scenario"] for ruling in report["rulings"]] == ["SingleStream"]

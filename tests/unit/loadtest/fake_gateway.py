@@ -26,6 +26,8 @@ ROWS = 8
 _generator = np.random.default_rng(3)
 IMAGES: Array = _generator.random((ROWS, 28, 28), np.float32)
 LOGITS: dict[int, Array] = {version: _generator.normal(0, 5, (ROWS, 10)).astype(np.float32) for version in (1, 2)}
+_COMPUTED: dict[int, Array] = {**LOGITS, 3: _generator.normal(0, 5, (ROWS, 10)).astype(np.float32)}
+"""A third version is there for tests that publish it."""
 
 
 def known_answers() -> KnownAnswers:
@@ -33,7 +35,7 @@ def known_answers() -> KnownAnswers:
 
 
 def golden(version: int) -> Golden:
-    return Golden({"images": IMAGES}, {"logits": LOGITS[version]})
+    return Golden({"images": IMAGES}, {"logits": _COMPUTED[version]})
 
 
 def publish(repository: Path, version: int, rows: Golden) -> None:
@@ -124,7 +126,7 @@ class FakeGateway:
         other = 3 - live
         faults = self.faults
         computed_by = other if faults.is_mislabelled(number) else live
-        logits = LOGITS[computed_by][row : row + 1].copy()
+        logits = _COMPUTED[computed_by][row : row + 1].copy()
         if faults.is_corrupted(number):
             logits[0, 3] += 0.01
         body, headers = encode_request({"logits": logits})  # requests and answers differ in a key
@@ -147,15 +149,15 @@ class FakeGateway:
         _authenticate(request)
         body = await request.json()
         self.bodies.append(body)
-        return await self._change("promote", body["version"], request)
+        return await self._change("promote", body["version"], body["keep"], request)
 
     async def roll_back(self, request: web.Request) -> web.Response:
         _authenticate(request)
         assert await request.json() == {"keep": 0}
         assert self.previous is not None
-        return await self._change("rollback", self.previous, request)
+        return await self._change("rollback", self.previous, 0, request)
 
-    async def _change(self, kind: str, version: int, request: web.Request) -> web.Response:
+    async def _change(self, kind: str, version: int, keep: int, request: web.Request) -> web.Response:
         assert request.query["wait"] == "true"
         await self.swap_gate.wait()
         number, before = self.swaps, self.live
@@ -165,7 +167,8 @@ class FakeGateway:
             return web.json_response({"error": "a change is already under way"}, status=409)
         has_failed = number in self.faults.failed_swaps
         if not has_failed and number not in self.faults.idle_swaps:
-            self.previous, self.live = before, version
+            others = [held for held in (before, *self.kept) if held != version]
+            self.kept, self.previous, self.live = others[:keep], before, version
         record = {
             "id": f"r{number}",
             "kind": kind,

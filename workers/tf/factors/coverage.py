@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from contracts.findings import Finding
+from workers.factors import dtypes
 from workers.factors.dtypes import ADDED, DTYPES, MOVED
 from workers.factors.operators import Case, cases, check, measure_cover
 from workers.factors.task import Task, run_task
@@ -39,20 +40,23 @@ TF_DTYPES = {
 def findings(task: Task) -> Iterator[Finding]:
     """Operators, then dtypes."""
     path = task.scratch / "operator"
-    asked = {case.name: functools.partial(_ask, case, path) for case in cases()}
+    asked = {
+        built.name: functools.partial(_ask, built, other, path) for built, other in zip(cases(), cases(1), strict=True)
+    }
     yield from measure_cover("operators", SERVED, asked)
     for what, operator in ((MOVED, _joined), (ADDED, _doubled)):
         yield from measure_cover(
-            what, SERVED, {name: functools.partial(_carry, name, operator, path) for name in DTYPES}
+            what, SERVED, {name: functools.partial(_carry, what, name, operator, path) for name in DTYPES}
         )
 
 
-def _ask(case: Case, path: Path) -> None:
-    operator = OPERATORS.get(case.name)
+def _ask(built: Case, other: Case, path: Path) -> None:
+    operator = OPERATORS.get(built.name)
     if operator is None:
         raise LookupError("TensorFlow has no such operator")
-    inputs = tuple(tf.constant(array) for array in case.inputs)
-    check(_served(operator, inputs, path)(*inputs).numpy(), case.expected)
+    inputs = tuple(tf.constant(array) for array in built.inputs)
+    asked = tuple(tf.constant(array) for array in other.inputs)
+    check(_served(operator, inputs, path)(*asked).numpy(), other.expected)
 
 
 def _served(operator: Callable[..., Any], inputs: tuple[tf.Tensor, ...], path: Path) -> Callable[..., Any]:
@@ -68,12 +72,21 @@ def _served(operator: Callable[..., Any], inputs: tuple[tf.Tensor, ...], path: P
     return ask
 
 
-def _carry(name: str, operator: Callable[..., Any], path: Path) -> None:
+def _carry(what: str, name: str, operator: Callable[..., Any], path: Path) -> None:
     dtype = TF_DTYPES[name]
-    given = tf.constant([b"a", b"b"] if dtype == tf.string else np.array([1, 0, 1]).astype(dtype.as_numpy_dtype))
-    answer = _served(operator, (given,), path)(given)
-    if answer.dtype != given.dtype:
-        raise ValueError(f"answered {answer.dtype.name}")
+    built, asked = _values(dtype)
+    answer = _served(operator, (built,), path)(asked)
+    values = answer.numpy()
+    listed = (values if dtype in (tf.string, tf.complex64) else values.astype(np.float64)).tolist()
+    dtypes.check_carried(what, name, listed, answer.dtype, asked.dtype)
+
+
+def _values(dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+    """What a graph is built with, and what it is asked with."""
+    if dtype == tf.string:
+        return tf.constant(dtypes.BYTES_BUILT_WITH), tf.constant(dtypes.BYTES_ASKED_WITH)
+    built, asked = (np.array(given).astype(dtype.as_numpy_dtype) for given in (dtypes.BUILT_WITH, dtypes.ASKED_WITH))
+    return tf.constant(built), tf.constant(asked)
 
 
 def _joined(given: tf.Tensor) -> tf.Tensor:

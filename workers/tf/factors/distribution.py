@@ -10,7 +10,7 @@ from workers.factors.task import Task, run_task
 
 def findings(task: Task) -> Iterator[Finding]:
     """One process, two threads, two processes."""
-    return measure_ranks(task, "workers.tf.factors.rank", "MultiWorkerMirroredStrategy over gRPC, on loopback")
+    return measure_ranks(task, "workers.tf.factors.rank", "MultiWorkerMirroredStrategy over gRPC")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from contracts.findings import Finding
-from workers.factors.dtypes import ADDED, DTYPES, MOVED
+from workers.factors.dtypes import ADDED, ASKED_WITH, BUILT_WITH, DTYPES, MOVED, check_carried
 from workers.factors.operators import Case, cases, check, measure_cover
 from workers.factors.task import Task, run_task
 from workers.torch.factors.operators import OPERATORS
@@ -38,20 +38,23 @@ def findings(task: Task) -> Iterator[Finding]:
     """Operators, then dtypes."""
     warnings.simplefilter("ignore")  # tracing warns of what the check finds out
     path = str(task.scratch / "operator.pt")
-    asked = {case.name: functools.partial(_ask, case, path) for case in cases()}
+    asked = {
+        built.name: functools.partial(_ask, built, other, path) for built, other in zip(cases(), cases(1), strict=True)
+    }
     yield from measure_cover("operators", SERVED, asked)
     for what, operator in ((MOVED, _joined), (ADDED, _doubled)):
         yield from measure_cover(
-            what, SERVED, {name: functools.partial(_carry, name, operator, path) for name in DTYPES}
+            what, SERVED, {name: functools.partial(_carry, what, name, operator, path) for name in DTYPES}
         )
 
 
-def _ask(case: Case, path: str) -> None:
-    operator = OPERATORS.get(case.name)
+def _ask(built: Case, other: Case, path: str) -> None:
+    operator = OPERATORS.get(built.name)
     if operator is None:
         raise LookupError("PyTorch has no such operator")
-    inputs = tuple(torch.from_numpy(array) for array in case.inputs)
-    check(_served(operator, inputs, path)(*inputs).numpy(), case.expected)
+    inputs = tuple(torch.from_numpy(array) for array in built.inputs)
+    asked = tuple(torch.from_numpy(array) for array in other.inputs)
+    check(_served(operator, inputs, path)(*asked).numpy(), other.expected)
 
 
 def _served(operator: Callable[..., Any], inputs: tuple[torch.Tensor, ...], path: str) -> Callable[..., Any]:
@@ -65,13 +68,12 @@ def _served(operator: Callable[..., Any], inputs: tuple[torch.Tensor, ...], path
     return loaded
 
 
-def _carry(name: str, operator: Callable[..., Any], path: str) -> None:
+def _carry(what: str, name: str, operator: Callable[..., Any], path: str) -> None:
     if name not in TORCH_DTYPES:
         raise LookupError("PyTorch has no such dtype")
-    given = torch.tensor([1, 0, 1]).to(TORCH_DTYPES[name])
-    answer = _served(operator, (given,), path)(given)
-    if answer.dtype != given.dtype:
-        raise ValueError(f"answered {answer.dtype}")
+    built, asked = (torch.tensor(values).to(TORCH_DTYPES[name]) for values in (BUILT_WITH, ASKED_WITH))
+    answer = _served(operator, (built,), path)(asked)
+    check_carried(what, name, answer.to(torch.float64).tolist(), answer.dtype, asked.dtype)
 
 
 def _joined(given: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from workers.factors.task import Task, run_task
 
 def findings(task: Task) -> Iterator[Finding]:
     """One process, two threads, two processes."""
-    return measure_ranks(task, "workers.torch.factors.rank", "DistributedDataParallel over gloo, on loopback")
+    return measure_ranks(task, "workers.torch.factors.rank", "DistributedDataParallel over gloo")
 
 
 if __name__ == "__main__":

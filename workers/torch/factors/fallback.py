@@ -14,18 +14,19 @@ def findings(task: Task) -> Iterator[Finding]:
     """Started without a GPU. Raises BadWeights, OSError."""
     network = read_network(task.weights)
     how = "CUDA_VISIBLE_DEVICES empty; "
-    yield Finding("GPU asked for that is not there", f'{how}network.to("cuda")', _asked(lambda: network.to("cuda")))
+    asked = _asked(lambda: network.to("cuda")(example().to("cuda")))
+    yield Finding("GPU asked for that is not there", f'{how}network.to("cuda"), then asked', asked)
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     answer = _asked(lambda: network.to(chosen)(example().to(chosen)))
     yield Finding("GPU if there is one", f'{how}"cuda" if torch.cuda.is_available() else "cpu", chosen by us', answer)
 
 
-def _asked(ask: Callable[[], object]) -> str:
+def _asked(ask: Callable[[], torch.Tensor]) -> str:
     try:
-        ask()
+        device = ask().device
     except (RuntimeError, AssertionError) as error:
         return f"refused: {reason_of(error)}"
-    return "answers on the CPU"
+    return "answers on the CPU" if device.type == "cpu" else f"answers on {device}"
 
 
 if __name__ == "__main__":

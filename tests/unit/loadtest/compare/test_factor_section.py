@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 from msgspec.structs import replace
@@ -76,3 +77,26 @@ def test_what_goes_wrong_costs_the_table_alone(monkeypatch: pytest.MonkeyPatch, 
     found = add_factors(result, read_arguments(["--factors"]))
     assert found.gateway == result.gateway
     assert [row.why_not for row in found.factors] == ["the process that watches did not start"]
+
+
+def test_sigterm_and_ctrl_c_end_the_table_alone(monkeypatch: pytest.MonkeyPatch, result: Result) -> None:
+    def fail(*_: object) -> None:
+        pytest.fail("SIGTERM would have ended the program")
+
+    def end(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, fail)
+    try:
+        for ending in (end, interrupt):
+            monkeypatch.setattr(factor_section, "run_factors", ending)
+            found = add_factors(result, read_arguments(["--factors"]))
+            assert found.is_interrupted
+            assert found.gateway == result.gateway
+            assert [row.why_not for row in found.factors] == ["it was interrupted"]
+        assert signal.getsignal(signal.SIGTERM) is fail
+    finally:
+        signal.signal(signal.SIGTERM, before)

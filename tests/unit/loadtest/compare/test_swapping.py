@@ -10,6 +10,7 @@ from loadtest.compare.deployment import Deployment
 from loadtest.compare.questions import Questions, read_questions
 from loadtest.compare.results import Label
 from loadtest.compare.swapping import CannotSwap, Swapping, prepare_swaps, run_swaps
+from loadtest.compare.timeline import SwapTimeline
 from tests.unit.loadtest.fake_gateway import MODEL, TOKEN, FakeGateway, Faults, fake_gateway, golden, publish
 
 LIVE = 2
@@ -62,6 +63,50 @@ async def test_what_was_kept_is_kept_again(repository: Path) -> None:
         assert [body["keep"] for body in gateway.bodies] == [0, 1]
 
 
+async def prepare_three(gateway: FakeGateway, repository: Path, swaps: int) -> Swapping:
+    """Versions 1, 2 and 3 are published, 2 is live and 1 is kept beside it."""
+    publish(repository, 3, golden(3))
+    gateway.ledgers[3] = dict(gateway.ledgers[1])
+    gateway.kept = [1]
+    return await prepare(gateway, repository, swaps)
+
+
+@pytest.mark.parametrize("swaps", [1, 2])
+async def test_of_three_versions_the_live_and_the_kept_one_change_places(repository: Path, swaps: int) -> None:
+    async with fake_gateway() as gateway:
+        swapping = await prepare_three(gateway, repository, swaps)
+        assert swapping.versions == (LIVE, 1)
+        timeline = await run_swaps(swapping, 100.0, lambda _: None, asyncio.Event())
+        assert (gateway.live, gateway.kept) == (LIVE, [1])
+    assert (set(timeline.versions), timeline.put_back_fault) == ({"1", "2"}, "")
+
+
+async def interrupt_second_swap(swapping: Swapping) -> SwapTimeline:
+    """The live version is live again by then, and nothing is kept."""
+    interrupted = asyncio.Event()
+
+    def interrupt(line: str) -> None:
+        if line.startswith("2/"):
+            interrupted.set()
+
+    return await run_swaps(swapping, 100.0, interrupt, interrupted)
+
+
+async def test_an_interruption_leaves_what_was_kept_kept(repository: Path) -> None:
+    async with fake_gateway() as gateway:
+        timeline = await interrupt_second_swap(await prepare_three(gateway, repository, 4))
+        assert (gateway.live, gateway.kept) == (LIVE, [1])
+    assert len(timeline.changes) == 2
+    assert timeline.put_back_fault == ""
+
+
+async def test_a_kept_version_that_cannot_be_put_back_is_told(repository: Path) -> None:
+    async with fake_gateway(Faults(refused_swaps=frozenset(range(2, 10_000)))) as gateway:
+        timeline = await interrupt_second_swap(await prepare_three(gateway, repository, 4))
+        assert (gateway.live, gateway.kept) == (LIVE, [])
+    assert timeline.put_back_fault.startswith("loaded beside it are [], not [1]: ")
+
+
 async def test_a_swap_that_fails_is_told_and_the_live_version_stays(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,8 +123,9 @@ async def test_a_version_that_cannot_be_put_back_is_told(repository: Path) -> No
     async with fake_gateway(Faults(refused_swaps=frozenset(range(1, 10_000)))) as gateway:
         timeline = await run_swaps(await prepare(gateway, repository, 1), 100.0, said.append, asyncio.Event())
         assert gateway.live == 1
+    assert timeline.put_back_fault.startswith("version 1 is live, not 2: ")
     assert "a change is already under way" in timeline.put_back_fault
-    assert any("version 2 is not live again" in line for line in said)
+    assert any("version 2 is not put back" in line for line in said)
 
 
 async def test_without_what_it_takes_nothing_is_done(repository: Path, tmp_path: Path) -> None:

@@ -107,6 +107,31 @@ async def test_who_never_answers_is_given_up() -> None:
     assert "no answer within 0.1 s" in asking.ended[0].fault
 
 
+async def test_when_nothing_is_answered_the_line_does_not_wait_a_timeout_for_each_turn() -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            asked.append(line)
+
+    reported, asking = await ask_all(talk, timeout_s=0.2)
+    assert sorted(reported) == [token for token, _ in SAMPLES]
+    assert set(kinds(asking)) == {"lost"}
+    assert len(asked) == 4
+    faults = [ended.fault.partition(" within 0.2 s")[0] for ended in asking.ended]
+    assert sorted(faults) == ["no answer"] * 4 + ["nothing was answered"] * 36
+
+
+async def test_a_long_line_is_not_lost_while_answers_come() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            await asyncio.sleep(0.02)
+            writer.write(OK)
+
+    _, asking = await ask_all(talk, timeout_s=0.5, connections=1)  # the last one waits longer than that
+    assert kinds(asking) == ["right"] * len(SAMPLES)
+
+
 async def test_nobody_there_loses_all_at_once() -> None:
     reported: list[int] = []
     async with Asking(Address("127.0.0.1", 1, (b"\n",) * 3), reported.append) as asking:
