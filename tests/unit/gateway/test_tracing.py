@@ -151,6 +151,7 @@ async def test_what_fails_and_whose_fault_it_is(tmp_path: Path, collector: Colle
     assert list(collector.below(spans_of["bad"])) == []
 
 
+@pytest.mark.long
 async def test_a_collector_that_is_not_there_costs_nothing_and_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

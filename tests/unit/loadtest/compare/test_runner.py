@@ -46,6 +46,7 @@ async def test_an_engine_slowed_by_a_tenth_is_named_with_about_that_much() -> No
         assert cpu.ratio == pytest.approx(1.1 if slow == B else 1 / 1.1, rel=0.05)
 
 
+@pytest.mark.long
 async def test_an_engine_against_itself_differs_in_two_runs_of_twenty_at_most() -> None:
     excluded = 0
     for seed in range(20):

@@ -54,6 +54,7 @@ def test_a_url_that_was_not_given_by_hand_is_not_taken(monkeypatch: pytest.Monke
     assert [wish.platform is None for wish in wishes] == [True, False]
 
 
+@pytest.mark.long
 def test_a_process_whose_time_is_over_may_end_in_its_own_way(tmp_path: Path) -> None:
     source = (
         "import signal, sys\n"

@@ -81,6 +81,7 @@ async def test_loadgens_verdict_counts_too(tmp_path: Path) -> None:
             await run_match(FakeLoadGen(is_writing=False), ruling.terms, subject, tmp_path / "empty")
 
 
+@pytest.mark.long
 def test_the_program_says_that_it_is_no_mlperf_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(tmp_path)
     out = tmp_path / "out"
