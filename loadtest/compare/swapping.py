@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.layout import ModelPaths
-from loadtest.admin import Gateway, ModelView, Operator, OperatorError
+from loadtest import turns
+from loadtest.admin import Gateway, OperatorError
 from loadtest.compare.deployment import Deployment
 from loadtest.compare.timeline import SwapTimeline, make_timeline
 from loadtest.known_answers import KnownAnswers
@@ -23,9 +23,6 @@ MOST_RATE_PER_S = 200.0
 _LEAD_S, _GAP_S = 2.0, 1.0
 _PLANNED_SWAP_S = 6.0
 _SWAP_TIMEOUT_S = 120.0
-_PUT_BACK_TIMEOUT_S = 120.0
-_PAUSE_S = 0.5
-_TRIES = 3  # of a version; what others do meanwhile must not make promotes go on for ever
 
 
 class CannotSwap(Exception):
@@ -41,7 +38,7 @@ class Swapping:
     known: KnownAnswers
     versions: tuple[int, int]
     swaps: int
-    found: ModelView
+    found: turns.Found
     seed: int
 
     @property
@@ -51,34 +48,20 @@ class Swapping:
 
 def prepare_swaps(deployment: Deployment, token: str | None, repository: Path, swaps: int, seed: int) -> Swapping:
     """Find out whether it can be done; nothing is changed. Raises CannotSwap."""
-    if token is None:
-        raise CannotSwap(
-            "there is no operators' token: set TWINSERVE_ADMIN_TOKEN, or run this where `twinserve up` runs"
-        )
     if not deployment.questions.origin.startswith("the version"):
         raise CannotSwap("the repository here has no golden rows of the live version, so answers could not be checked")
-    gateway = Gateway(deployment.url, token)
     try:
-        found = asyncio.run(_show(gateway, deployment.model))
-    except OperatorError as error:
+        gateway = turns.gateway_at(deployment.url, token)
+        found = asyncio.run(turns.find(gateway, deployment.model, repository))
+    except (turns.CannotTakeTurns, OSError) as error:
         raise CannotSwap(str(error)) from error
-    here = ModelPaths(repository, deployment.model).published()
-    others = [version for version in sorted(set(found.ledgers) & set(here)) if version != found.live]
-    if not others or found.live not in here:
-        raise CannotSwap(f"it takes two published versions of {deployment.model}: {sorted(found.ledgers)} are")
-    kept = [version for version in found.kept if version in others]
-    versions = (found.live, kept[0] if kept else others[-1])  # so that what is kept is kept again
+    versions = (found.live, found.other)
     try:
         known = KnownAnswers.read(repository, deployment.model, versions)
     except (OSError, ValueError) as error:
         raise CannotSwap(str(error)) from error
     target = Target(deployment.url, deployment.model)
     return Swapping(gateway, target, known, versions, swaps, found, seed)
-
-
-async def _show(gateway: Gateway, model: str) -> ModelView:
-    async with Operator(gateway, model, _SWAP_TIMEOUT_S) as operator:
-        return await operator.show()
 
 
 async def run_swaps(
@@ -105,50 +88,9 @@ async def run_swaps(
     except OperatorError as error:
         raise CannotSwap(str(error)) from error
     finally:
-        fault = await _put_back(swapping)
+        fault = await turns.put_back(swapping.gateway, swapping.target.model, swapping.found)
         if fault:
             say(f"version {swapping.found.live} is not put back: {fault}")
     if run.observed is None:
         raise CannotSwap("nothing was observed")
     return make_timeline(run.observed, rate_per_s, swapping.found.live, fault)
-
-
-async def _put_back(swapping: Swapping) -> str:
-    """Why the model is not as it was found; a change that is still under way is waited for."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + _PUT_BACK_TIMEOUT_S
-    found, difference, fault = swapping.found, "", ""
-    left = _TRIES * (1 + len(found.kept))
-    async with Operator(swapping.gateway, swapping.target.model, _SWAP_TIMEOUT_S) as operator:
-        while clock() < deadline:
-            try:
-                shown = await operator.show()
-                difference = _difference(found, shown)
-                if shown.candidate is not None:
-                    fault = "a change is still under way"
-                elif not difference:
-                    return ""
-                elif not left:
-                    break
-                else:
-                    await operator.promote(_next_promote(found, shown), len(found.kept))
-                    left, fault = left - 1, ""
-            except OperatorError as error:
-                fault = str(error)
-            await asyncio.sleep(_PAUSE_S)  # another of the gateway's processes may follow a moment later
-    return ": ".join(filter(None, (difference, fault))) or "the gateway was not asked in time"
-
-
-def _difference(found: ModelView, shown: ModelView) -> str:
-    """How the model is not as it was found; empty when it is."""
-    if shown.live != found.live:
-        return f"version {shown.live} is live, not {found.live}"
-    if set(shown.kept) != set(found.kept):
-        return f"loaded beside it are {list(shown.kept)}, not {list(found.kept)}"
-    return ""
-
-
-def _next_promote(found: ModelView, shown: ModelView) -> int:
-    """Each promote keeps what was live before it: so what is missing comes first, and what was live comes last."""
-    missing = [version for version in found.kept if version not in (shown.live, *shown.kept)]
-    return missing[-1] if missing else found.live

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import msgspec
 
 from loadtest.factors.rows import TENSORFLOW, TORCH, Row, missing_row
-from loadtest.factors.versions import CannotTakeTurns, Found, Platform
+from loadtest.factors.versions import Platform
 from loadtest.factors.workplace import Workplace
 from loadtest.swap_report import SwapReport
+from loadtest.turns import CannotTakeTurns, Found
 
 NAME, BOTH = "deployment", "both"
 TIMEOUT_S = 600.0

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contracts.addresses import LOOPBACK, Ports
+from loadtest.admin import find_token
 from loadtest.scenarios.questions import Sources
 from loadtest.scenarios.shapes import SCENARIOS, Protocol, Scenario
 from loadtest.scenarios.summaries import Limits
@@ -74,7 +75,7 @@ class Options:
             limits=Limits(_number(given.max_p99_ms), _number(given.max_error_rate), _number(given.min_accuracy)),
             kill=given.kill,
             is_confirmed=bool(given.yes),
-            token=_token(environment, Path(given.home)),
+            token=find_token(environment, Path(given.home)),  # no option: the web form would show it
             home=Path(given.home),
             artefacts=Path(given.artefacts) if given.artefacts else None,
             has_progress=bool(given.progress),
@@ -90,16 +91,6 @@ class Options:
 
     def _progress(self, offset_s: float) -> float:
         return offset_s / self.duration_s if self.duration_s else 0.0
-
-
-def _token(environment: Mapping[str, str], home: Path) -> str | None:
-    """TWINSERVE_ADMIN_TOKEN, else the file that `twinserve up` wrote. No option: the web form would show it."""
-    if token := environment.get("TWINSERVE_ADMIN_TOKEN"):
-        return token
-    try:
-        return Path(environment.get("TWINSERVE_ADMIN_TOKEN_FILE") or home / "admin-token").read_text().strip() or None
-    except OSError:
-        return None
 
 
 def _own(scenario: Scenario, is_quick: bool) -> float | None:

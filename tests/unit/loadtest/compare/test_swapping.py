@@ -20,8 +20,8 @@ LIVE = 2
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtest.compare.swapping._LEAD_S", 0.1)
     monkeypatch.setattr("loadtest.compare.swapping._GAP_S", 0.05)
-    monkeypatch.setattr("loadtest.compare.swapping._PAUSE_S", 0.01)
-    monkeypatch.setattr("loadtest.compare.swapping._PUT_BACK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("loadtest.turns._PAUSE_S", 0.01)
+    monkeypatch.setattr("loadtest.turns._PUT_BACK_TIMEOUT_S", 0.5)
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loadtest.factors.versions import Found, Platform
+from loadtest.factors.versions import Platform
 from loadtest.factors.workplace import Ended, Interrupted, Workplace
+from loadtest.turns import Found
 
 
 class FakeRunner:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.factors.versions import CannotTakeTurns, Found, Platform
+from loadtest.factors.versions import Platform
+from loadtest.turns import CannotTakeTurns, Found
 from tests.unit.loadtest.fake_gateway import MODEL, TOKEN, FakeGateway, Faults, fake_gateway, golden, publish
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtest.factors.versions._PAUSE_S", 0.01)
-    monkeypatch.setattr("loadtest.factors.versions._PUT_BACK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("loadtest.turns._PAUSE_S", 0.01)
+    monkeypatch.setattr("loadtest.turns._PUT_BACK_TIMEOUT_S", 0.5)
     monkeypatch.setenv("TWINSERVE_ADMIN_TOKEN", TOKEN)
 
 
@@ -52,7 +53,7 @@ async def test_nothing_is_promoted_where_all_is_as_it_was(tmp_path: Path) -> Non
 async def test_what_is_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fake_gateway(Faults(refused_swaps=frozenset(range(10_000)))) as gateway:
         fault = await asyncio.to_thread(platform(gateway, tmp_path).put_back, Found(1, 2, ()))
-        assert "version 1 live" in fault
+        assert "version 2 is live, not 1" in fault
         assert "a change is already under way" in fault
         monkeypatch.delenv("TWINSERVE_ADMIN_TOKEN")
         no_token = Platform(gateway.url, MODEL, tmp_path, home=tmp_path)
