@@ -26,6 +26,7 @@ pytestmark = pytest.mark.engines
 
 ANSWERS = "tfserving"
 SLOWED = "torchserve"
+_CLOCK_STEP_S = 0.002
 SHORT = ("--quick", "--pairs", "10", "--slot-s", "0.6", "--rate", "60", "--pairs-only", "--json")
 
 
@@ -50,7 +51,7 @@ class Proxy:
         passed_on = (*kept, "X-Model-Version", "Server-Timing")
         back = {name: answer.headers[name] for name in passed_on if name in answer.headers}
         if asked == SLOWED and self._slowdown:  # a sleep of no time would still let others go first
-            await asyncio.sleep(self._slowdown * (clock() - started_at))
+            await _pause(self._slowdown * (clock() - started_at))
         return web.Response(body=content, status=answer.status, headers=back | ({"X-Engine": asked} if asked else {}))
 
     @asynccontextmanager
@@ -65,6 +66,16 @@ class Proxy:
                 yield f"http://127.0.0.1:{server.port}"
             finally:
                 await server.close()
+
+
+async def _pause(pause_s: float) -> None:
+    """asyncio's sleep rounds up to whole milliseconds, which a tenth of a quick answer is not."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + pause_s
+    if pause_s > _CLOCK_STEP_S:
+        await asyncio.sleep(pause_s - _CLOCK_STEP_S)
+    while clock() < until:
+        await asyncio.sleep(0)
 
 
 async def start(url: str, platform: ServedPlatform, *arguments: str) -> Process:
