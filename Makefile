@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make test` on a machine that runs `make up` must not disturb it: tests take free ports and folders of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install up test test-fast loadtest-quick compose-test fuzz chaos chaos-swap bench bench-quick bench-gpu bench-swap check format generate clean
+.PHONY: help install up test test-fast loadtest-quick compose-test compose-chaos fuzz chaos chaos-swap bench bench-quick bench-gpu bench-swap check format generate clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ test-fast: $(DEV_STAMP)  ## the tests without engines, training and long ones, u
 
 compose-test: $(DEV_STAMP)  ## the end-to-end tests against the platform from containers; says so when it cannot run
 	$(BIN)/python -m tests.compose_run
+
+compose-chaos: $(DEV_STAMP)  ## the composed platform with two gateways, broken again and again under load (TWINSERVE_CHAOS_MINUTES, _SEED)
+	$(BIN)/python -m tests.compose_chaos
 
 loadtest-quick: $(DEV_STAMP)  ## every load scenario for some seconds, against a platform of its own; 3 minutes
 	$(PYTEST) -s tests/e2e/test_loadtest.py

@@ -31,7 +31,8 @@ async def serve(settings: Settings) -> int:
         server.should_exit = True
 
     life = os.environ.get(LIFE_VARIABLE)
-    join_timeout_s = JOIN_TIMEOUT_S if life else 0.0
+    has_others = bool(life) or settings.stop_notice_s > 0  # behind a port that is shared, or behind a balancer
+    join_timeout_s = JOIN_TIMEOUT_S if has_others else 0.0
     app = make_app(settings, make_engines(settings), stop, join_timeout_s, make_counters(settings))
     server = make_server(app, settings, app.grpc.begin_drain)
     if life:

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from contracts.descriptors import Package, load_pool
 from contracts.tfserving import load_messages
 from gateway import admin
-from gateway.accounts.keeping import kept, make_accounts
+from gateway.accounts.keeping import Accounts, kept, make_accounts
 from gateway.accounts.traced_engine import traced
 from gateway.core.agreement import Tolerance
 from gateway.core.batcher import BatchLimits
@@ -31,15 +31,17 @@ from gateway.core.keeper import Keeper, KeeperLimits
 from gateway.core.mirror import Mirror, MirrorLimits
 from gateway.core.pace import Bounds
 from gateway.core.ports import Engine
+from gateway.core.readiness import Notice
 from gateway.core.rollouts import Rollouts
 from gateway.core.router import Router
 from gateway.core.surroundings import Surroundings
 from gateway.core.warmup import WarmupLimits
+from gateway.endpoint_sources import engine_servers
 from gateway.engine_figures import make_figures
 from gateway.engine_memory import EngineMemory
 from gateway.engines.counter_pages import CounterPages
-from gateway.engines.tfserving import TfServing, TfServingAddress
-from gateway.engines.torchserve import TorchServe, TorchServeAddress
+from gateway.engines.finder import Finder
+from gateway.engines.lookup import Lookups, resolve
 from gateway.grpc_port import GrpcPort
 from gateway.grpc_server import GrpcServer
 from gateway.metrics import CONTENT_TYPE, Metrics
@@ -71,13 +73,15 @@ log = logging.getLogger(__name__)
 class GatewayApp:
     """The ASGI application: FastAPI with the outer edge around all of it.
 
-    `express` answers inference past it, for a server that can; `grpc` lives as long as the application does.
+    `express` answers inference past it, for a server that can; `grpc` lives as long as the application does; `notice`
+    is to be given by whoever is about to stop it.
     """
 
-    def __init__(self, fastapi: FastAPI, express: Express, grpc: GrpcServer) -> None:
+    def __init__(self, fastapi: FastAPI, express: Express, grpc: GrpcServer, notice: Notice) -> None:
         self.fastapi = fastapi
         self.express = express
         self.grpc = grpc
+        self.notice = notice
         self._edge = OuterEdge(fastapi)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,24 +89,11 @@ class GatewayApp:
 
 
 def make_engines(settings: Settings) -> tuple[Engine, ...]:
-    """The two engines, not yet connected; call it inside the event loop that will use them."""
-    repository = settings.repository.resolve()
-    torchserve = TorchServe(
-        TorchServeAddress(
-            inference_url=f"http://{settings.torchserve_host}:{settings.torchserve_inference_port}",
-            management_url=f"http://{settings.torchserve_host}:{settings.torchserve_management_port}",
-            key_file=settings.torchserve_key_file,
-            repository=repository,
-        )
-    )
-    tfserving = TfServing(
-        TfServingAddress(
-            target=f"{settings.tfserving_host}:{settings.tfserving_grpc_port}",
-            implementation=settings.tfserving_implementation,
-            repository=settings.tfserving_repository or repository,
-        )
-    )
-    return torchserve, tfserving
+    """The endpoints of both engines, those to be found by name as one that is down; nothing is connected yet.
+
+    Call it inside the event loop that will use them.
+    """
+    return tuple(endpoint for servers in engine_servers(settings) for endpoint in servers.first_endpoints())
 
 
 def make_app(
@@ -125,16 +116,17 @@ def make_app(
     metrics = Metrics(ledger.usage, version, memory.read, (make_figures(settings, counters),))
     repository = DirectoryRepository(settings.repository)
     peers = DirectoryPeers(settings.repository)
-    router = Router(tuple(engine.name for engine in engines))
+    router = Router(tuple(dict.fromkeys(engine.name for engine in engines)))
     keeper = Keeper(engines, repository, peers, router, metrics, _keeper_limits(settings), ledger)
     mirror = Mirror(ledger, metrics, MirrorLimits(tolerance=_tolerance(settings)))
     inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
-    by_name = {engine.name: engine for engine in engines}
-    rollouts = Rollouts(Surroundings(by_name, repository, keeper, peers, ledger, metrics, memory.read))
+    finder = _make_finder(settings, keeper, accounts)
+    rollouts = Rollouts(Surroundings(keeper.engines, repository, keeper, peers, ledger, metrics, memory.read))
     limits = ConversationLimits(settings.default_timeout_s, settings.longest_timeout_s)
     conversation = Conversation(inference, router, metrics, limits, accounts)
     exchange = Exchange(conversation, ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s))
-    catalogue = Catalogue(keeper, router, peers, ledger.usage, version, settings.batch_rows)
+    notice = Notice()
+    catalogue = Catalogue(keeper, router, peers, ledger.usage, notice, version, settings.batch_rows)
 
     large = LargeBodies(settings.default_timeout_s)
     operators = Operators(settings.read_admin_token())
@@ -150,14 +142,17 @@ def make_app(
         router,
     )
     port = GrpcPort(settings.host, settings.grpc_port, is_shared=join_timeout_s > 0)
-    grpc = GrpcServer(port, settings.grpc_message_limit_bytes, services)
+    # Renewed twice in the time of a notice, every connection has left before its end.
+    grpc = GrpcServer(port, settings.grpc_message_limit_bytes, services, settings.stop_notice_s / 2)
 
     express = InferenceRoutes()
     # FastAPIOffline serves the assets of /docs from its own package instead of a CDN.
     app: FastAPI = FastAPIOffline(
         title="twinserve",
         version=version,
-        lifespan=kept(accounts, _keep(keeper, rollouts, mirror, metrics, peers, grpc, counters, stop, join_timeout_s)),
+        lifespan=kept(
+            accounts, _keep(keeper, finder, rollouts, mirror, metrics, peers, grpc, counters, stop, join_timeout_s)
+        ),
     )
     app.include_router(oip_routes.make_router(exchange, catalogue, express, large))
     pictures = PictureInputs(settings.image_limit_pixels)
@@ -174,7 +169,17 @@ def make_app(
     _add_metrics_route(app, metrics)
     _add_examples(app, router)
     _add_error_handlers(app)
-    return GatewayApp(app, Express(exchange, conversation, express), grpc)
+    return GatewayApp(app, Express(exchange, conversation, express), grpc, notice)
+
+
+def _make_finder(settings: Settings, keeper: Keeper, accounts: Accounts | None) -> Finder:
+    """Of the endpoints that are found by name; where there are none it has nothing to do."""
+
+    def equip(engine: Engine) -> Engine:
+        return traced((engine,), accounts)[0]
+
+    sources = [source for servers in engine_servers(settings) for source in servers.sources(equip)]
+    return Finder(sources, keeper, Lookups(resolve), settings.endpoint_lookup_interval_s)
 
 
 def _tolerance(settings: Settings) -> Tolerance:
@@ -185,6 +190,7 @@ def _tolerance(settings: Settings) -> Tolerance:
 def _keeper_limits(settings: Settings) -> KeeperLimits:
     return KeeperLimits(
         probe_interval_s=settings.probe_interval_s,
+        slow_start_s=settings.endpoint_slow_start_s,
         warmup=WarmupLimits(settings.batch_rows, tolerance=_tolerance(settings)),
         batch=BatchLimits(_pace_bounds(settings), settings.queue_rows),
     )
@@ -200,6 +206,7 @@ def _pace_bounds(settings: Settings) -> Bounds:
 
 def _keep(
     keeper: Keeper,
+    finder: Finder,
     rollouts: Rollouts,
     mirror: Mirror,
     metrics: Metrics,
@@ -223,6 +230,7 @@ def _keep(
         # Rollouts first: they withdraw what is half done while the keeper still follows the repository.
         tasks = [
             asyncio.create_task(rollouts.run(), name="the owner of rollouts"),
+            asyncio.create_task(finder.run(), name="the finder of endpoints"),
             asyncio.create_task(keeper.run(), name="the keeper"),
         ]
         for task in tasks:

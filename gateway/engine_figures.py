@@ -28,11 +28,15 @@ def make_counters(settings: Settings) -> CounterPages | None:
     """The reader of what the engines count themselves; None where the settings say never."""
     if not settings.engine_counters_interval_s:
         return None
-    torchserve = f"{settings.torchserve_host}:{settings.torchserve_metrics_port}"
-    tfserving = f"{settings.tfserving_host}:{settings.tfserving_rest_port}"
     pages = (
-        CounterPage(TorchServe.name, f"http://{torchserve}/metrics", read_torchserve),
-        CounterPage(TfServing.name, f"http://{tfserving}{MONITORING_PATH}", read_tfserving),
+        *(
+            CounterPage(TorchServe.name, f"http://{server.at(2)}/metrics", read_torchserve)
+            for server in settings.torchserve_servers
+        ),
+        *(
+            CounterPage(TfServing.name, f"http://{server.at(1)}{MONITORING_PATH}", read_tfserving)
+            for server in settings.tfserving_servers
+        ),
     )
     shared = os.environ.get(MULTIPROCESS_VARIABLE)
     return CounterPages(pages, settings.engine_counters_interval_s, Path(shared) if shared else None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from gateway.core.readiness import Notice
 from gateway.guarded_connection import GuardedProtocol, Part
 from gateway.protocols.express import Express, Head, HeaderList, Trip
 
@@ -60,12 +61,13 @@ class _Incoming:
 
 
 class ExpressProtocol(GuardedProtocol):
-    """uvicorn's connection, with inference past it."""
+    """uvicorn's connection, with inference past it. Once notice is given every answer is the last of its connection."""
 
-    def __init__(self, *args: Any, express: Express, known: KnownHeads, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, express: Express, known: KnownHeads, notice: Notice, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._express = express
         self._known = known
+        self._notice = notice
         self._trip: Trip | None = None
         self._incoming: _Incoming | None = None
         self._sent: tuple[bytes, int] | None = None
@@ -113,7 +115,7 @@ class ExpressProtocol(GuardedProtocol):
         if sent is not None and self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive():
             head = self._express.find(self.parser.get_method(), self.url, self.headers)
         if head is None or sent is None or len(sent[0]) - sent[1] > head.body_bytes:
-            super().on_headers_complete()
+            self._begin_cycle()
             return
         self.part = Part.BODY
         self.forget_head()
@@ -172,9 +174,16 @@ class ExpressProtocol(GuardedProtocol):
         """Let uvicorn have the request whose head was read."""
         incoming = self._take_incoming()
         if incoming is not None:
-            super().on_headers_complete()
+            self._begin_cycle()
             if incoming.body:
                 super().on_body(bytes(incoming.body))
+
+    def _begin_cycle(self) -> None:
+        """A request that goes uvicorn's way."""
+        super().on_headers_complete()
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._notice.is_given and cycle is not None:
+            cycle.keep_alive = False
 
     def _answer(self, head: Head, body: bytes) -> None:
         trip = self._express.begin(head, body, self._write)
@@ -187,9 +196,10 @@ class ExpressProtocol(GuardedProtocol):
             return
         self.server_state.total_requests += 1
         server_lines = self._known.server_lines(self.server_state.default_headers)
-        last_line = b"connection: close\r\n\r\n" if self._is_last else b"\r\n"
+        is_last = self._is_last or self._notice.is_given
+        last_line = b"connection: close\r\n\r\n" if is_last else b"\r\n"
         self.transport.write(b"".join((STATUS_LINE[status], server_lines, lines, last_line, body)))
-        if self._is_last:
+        if is_last:
             self.transport.close()
             return
         self._answered_at = self.loop.time()

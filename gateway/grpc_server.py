@@ -19,12 +19,21 @@ Services = Callable[[asyncio.Event], Sequence[grpc.GenericRpcHandler]]
 
 
 class GrpcServer:
-    """Serves `services` from `start` until `stop`, both in the same event loop."""
+    """Serves `services` from `start` until `stop`, both in the same event loop.
 
-    def __init__(self, port: GrpcPort, message_bytes: int, services: Services) -> None:
+    A connection older than `longest_connection_s`, unless 0, is asked to make way for a new one (GOAWAY): calls on it
+    end as they would have, new ones come over another. Behind a balancer that gives each gateway its share, and
+    one that the balancer leaves out has no connection soon. `stop` says GOAWAY too, but a call that crosses it on the
+    way is refused.
+    """
+
+    def __init__(
+        self, port: GrpcPort, message_bytes: int, services: Services, longest_connection_s: float = 0.0
+    ) -> None:
         self._port = port
         self._message_bytes = message_bytes
         self._services = services
+        self._longest_connection_s = longest_connection_s
         self._draining = asyncio.Event()
         self._drain: asyncio.Future[None] | None = None
         self._server: grpc.aio.Server | None = None
@@ -36,7 +45,7 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Listen and serve. Raises OSError when the port cannot be listened on."""
-        options = (
+        options = [
             ("grpc.max_receive_message_length", self._message_bytes),
             ("grpc.max_send_message_length", self._message_bytes),
             ("grpc.so_reuseport", int(self._port.is_shared)),
@@ -44,7 +53,9 @@ class GrpcServer:
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.max_concurrent_streams", MOST_CALLS // 4),
-        )
+        ]
+        if self._longest_connection_s:
+            options.append(("grpc.max_connection_age_ms", max(round(1000 * self._longest_connection_s), 1)))
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
         server.add_generic_rpc_handlers(tuple(self._services(self._draining)))
         try:

@@ -7,8 +7,7 @@ moved over by `flush`. Must not know what the metrics mean.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from time import perf_counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,48 +32,6 @@ class LateCount:
         due, self._due = self._due, defaultdict(int)
         for labels, amount in due.items():
             self._metric.labels(*labels).inc(amount)
-
-
-class LateLevel:
-    """A gauge that goes up and down from 0, and a counter of its integral over time, in units times seconds.
-
-    `clock` tells seconds.
-    """
-
-    def __init__(self, gauge: Gauge, seconds: Counter, clock: Callable[[], float] = perf_counter) -> None:
-        self._gauge = gauge
-        self._seconds = seconds
-        self._clock = clock
-        self._levels: dict[Labels, _Level] = {}
-
-    def add(self, labels: Labels, amount: int) -> None:
-        """Raise or lower the child with these labels, in the order in which both metrics name them."""
-        at = self._clock()
-        level = self._levels.get(labels)
-        if level is None:
-            level = self._levels[labels] = _Level()
-        level.area += level.now * (at - level.since)
-        level.since = at
-        level.now += amount
-
-    def flush(self) -> None:
-        """Move over what is due, up to this moment. A child that was added to is there from then on, even at 0."""
-        for labels, level in self._levels.items():
-            self.add(labels, 0)
-            self._gauge.labels(*labels).inc(level.now - level.told)
-            level.told = level.now
-            self._seconds.labels(*labels).inc(level.area)
-            level.area = 0.0
-
-
-class _Level:
-    """One child: its level now and as last told, and the area under it, since it was last told up to `since`."""
-
-    __slots__ = ("area", "now", "since", "told")
-
-    def __init__(self) -> None:
-        self.now = self.told = 0
-        self.area = self.since = 0.0
 
 
 class BulkHistogram(Histogram):

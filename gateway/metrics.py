@@ -21,7 +21,8 @@ from gateway.beginnings import OK, Beginnings
 from gateway.core.mirror import DROPPED, ERROR, MATCH, MISMATCH
 from gateway.core.ports import VersionState
 from gateway.core.usage import Stages, UsageBook
-from gateway.metric_sums import BulkHistogram, LateCount, LateLevel, LateObservations
+from gateway.endpoint_metrics import EndpointMetrics, WithoutGone
+from gateway.metric_sums import BulkHistogram, LateCount, LateObservations
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -77,13 +78,10 @@ class Metrics:
         self._stages = histogram("stage_seconds", "Where an answered request spent it", ("engine", "version", "stage"))
         self._batch_rows = histogram("batch_rows", "Rows in an engine call", ("engine", "version"), ROW_BUCKETS)
         self._rows = LateCount(counter("rows_total", "Rows answered by engines", (*version, "engine")))
-        self._in_flight = LateLevel(
-            gauge("inflight", "Requests an engine is working on", ("engine",)),
-            counter("inflight_seconds_total", "Integral of twinserve_inflight over time", ("engine",)),
-        )
+        self._endpoints = EndpointMetrics(registry)
         self._queue_rows = LateCount(gauge("queue_rows", "Rows waiting for an engine", ("engine",)))
         self._engine_up = gauge(
-            "engine_up", "1 while the engine answers probes", ("engine", "implementation"), "livemax"
+            "engine_up", "1 while an endpoint of the engine answers probes", ("engine", "implementation"), "livemax"
         )
         self._version_state = gauge(
             "version_state", "1 for the state it is in", (*version, "engine", "state"), "livemax"
@@ -110,12 +108,12 @@ class Metrics:
         """The current values in the Prometheus text format."""
         self.flush()
         if MULTIPROCESS_VARIABLE not in os.environ:
-            return generate_latest(self._registry)
+            return generate_latest(WithoutGone(self._registry, self._endpoints.known))
         together = CollectorRegistry()
         for facts in self._facts:
             together.register(facts)
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        return generate_latest(WithoutGone(together, self._endpoints.known))
 
     def flush(self) -> None:
         """Give prometheus_client what requests have added since the last time."""
@@ -123,7 +121,7 @@ class Metrics:
             answers.flush()
         for batches in self._batches.values():
             batches.flush()
-        self._in_flight.flush()
+        self._endpoints.flush()
         for count in (self._requests, self._rows, self._queue_rows):
             count.flush()
         for count in (self._accepted, self._answered, self._failed):
@@ -149,8 +147,8 @@ class Metrics:
         self._rows.add((model, version, engine), rows)
         self._usage.batch_done(model, version, rows)
 
-    def in_flight_changed(self, engine: str, requests: int) -> None:
-        self._in_flight.add((engine,), requests)
+    def in_flight_changed(self, endpoint: str, requests: int) -> None:
+        self._endpoints.in_flight_changed(endpoint, requests)
 
     def queue_changed(self, engine: str, rows: int) -> None:
         self._queue_rows.add((engine,), rows)
@@ -158,6 +156,12 @@ class Metrics:
     def engine_seen(self, engine: str, implementation: str, is_up: bool) -> None:
         self._engine_up.labels(engine, implementation).set(is_up)
         self.flush()
+
+    def endpoint_seen(self, endpoint: str, is_up: bool) -> None:
+        self._endpoints.seen(endpoint, is_up)
+
+    def endpoint_left(self, endpoint: str) -> None:
+        self._endpoints.left(endpoint)
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
         if (model, version) not in self._seen:

@@ -30,7 +30,7 @@ _COUNTS_INTERVAL_S = 1.0
 
 
 class _Report(msgspec.Struct, frozen=True):
-    """What `<name>.json` holds: pairs of model and version, by engine; counts and usages by model and version."""
+    """What `<name>.json` holds: pairs of model and version, by endpoint; counts and usages by model and version."""
 
     using: dict[str, list[tuple[str, int]]]
     counts: list[tuple[str, int, Counts]]
@@ -82,6 +82,11 @@ class DirectoryPeers:
                 return False
             self._leads[what] = lock
         return True
+
+    def stop_leading(self, what: str) -> None:
+        """See gateway.core.ports.Peers."""
+        if (lock := self._leads.pop(what, None)) is not None:
+            lock.close()
 
     def _digest(self, what: str) -> str:
         """A name for a file. What is at a loopback address is another thing on every host."""

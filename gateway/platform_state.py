@@ -9,6 +9,7 @@ import msgspec
 from gateway.core.counts import Counts, Ledger, total
 from gateway.core.errors import NotFound
 from gateway.core.keeper import Keeper
+from gateway.core.lifecycle import States, best_seen, engines_up
 from gateway.core.mirror import Mirror
 from gateway.core.ports import Peers, VersionState
 from gateway.core.published import PublishedModel
@@ -44,15 +45,7 @@ class PlatformState:
         memory = self._memory.read()
         return {
             "ready": self._keeper.is_ready,
-            "engines": [
-                {
-                    "engine": engine.name,
-                    "implementation": engine.implementation,
-                    "up": engine.name in self._keeper.observed,
-                    "memory_bytes": memory.get(engine.name),
-                }
-                for engine in self._keeper.engines
-            ],
+            "engines": [self._describe_engine(engine, memory) for engine in self._keeper.engines],
             "gateways": sorted([self._peers.name, *self._peers.others()]),
             "models": [self.describe_model(model) for model in self._keeper.models],
         }
@@ -98,6 +91,26 @@ class PlatformState:
             if seen.model == name
         ]
 
+    def _describe_engine(self, engine: str, memory: Mapping[str, int]) -> dict[str, Any]:
+        """Of an engine of several endpoints, each of them too; rows wait in this process for it, or for its answer."""
+        endpoints, observed = self._keeper.endpoints(engine), self._keeper.observed
+        described: dict[str, Any] = {
+            "engine": engine,
+            "implementation": endpoints[0].implementation,
+            "up": engine in engines_up(observed),
+            "memory_bytes": memory.get(engine),
+        }
+        if len(endpoints) > 1:
+            described["endpoints"] = [
+                {
+                    "endpoint": one.endpoint,
+                    "up": one.endpoint in observed,
+                    "outstanding_rows": self._keeper.outstanding_rows(one.endpoint),
+                }
+                for one in endpoints
+            ]
+        return described
+
     def _describe_version(
         self, model: PublishedModel, version: int, counts: Mapping[tuple[str, int], Counts], problem: str
     ) -> dict[str, Any]:
@@ -105,17 +118,38 @@ class PlatformState:
         return {
             "version": version,
             "engines": {
-                engine.name: self._state(engine.name, model, version, problem) for engine in self._keeper.engines
+                engine: self._state_on_engine(engine, model, version, problem) for engine in self._keeper.engines
             },
             "ledger": {"accepted": counted.accepted, "answered": counted.answered, "failed": counted.failed},
         }
 
-    def _state(self, engine: str, model: PublishedModel, version: int, problem: str) -> dict[str, str]:
-        states = self._keeper.observed.get(engine)
+    def _state_on_engine(self, engine: str, model: PublishedModel, version: int, problem: str) -> dict[str, Any]:
+        """The best that its endpoints made of it, and of several what each did."""
+        names = [one.endpoint for one in self._keeper.endpoints(engine)]
+        observed = {name: self._keeper.observed[name] for name in names if name in self._keeper.observed}
+        best = best_seen(observed, model.name, version)
+        states = {(model.name, version): best} if best else {}
+        described: dict[str, Any] = self._state(states if observed else None, engine, model, version, problem)
+        if len(names) > 1:
+            described["endpoints"] = {
+                name: self._state(observed.get(name), engine, model, version, problem, "endpoint") for name in names
+            }
+        return described
+
+    def _state(
+        self,
+        states: States | None,
+        engine: str,
+        model: PublishedModel,
+        version: int,
+        problem: str,
+        whose: str = "engine",
+    ) -> dict[str, str]:
+        """From the states on an engine or on an endpoint, None of one that is down."""
         if not model.is_for(version, engine):
             return {"state": NOT_MADE_FOR_IT, "reason": ""}
         if states is None:
-            return {"state": "unknown", "reason": "the engine is down"}
+            return {"state": "unknown", "reason": f"the {whose} is down"}
         is_wished = version in (model.live, *model.kept) or (model.candidate and model.candidate.version == version)
         if problem and not is_wished:
             return {"state": VersionState.ERROR.value, "reason": problem}

@@ -49,6 +49,8 @@ class _Child:
 def run_processes(settings: Settings) -> int:
     """Serve with `settings.gateway_processes` processes until SIGTERM or SIGINT; returns the exit code.
 
+    A second signal ends the notice that the children give before they stop.
+
     Raises OSError when a port cannot be listened on.
     """
     stop_asked = threading.Event()
@@ -78,8 +80,8 @@ def run_processes(settings: Settings) -> int:
                     stop_asked.wait(_PAUSE_S)
                 started = _start(environment, inherited)
                 child.process, child.started_at = started.process, started.started_at
-        listener.close()  # nobody accepts any more: who comes now is refused, not kept waiting
-        _stop(children)
+        listener.close()  # once the children have closed theirs, who comes is refused, not kept waiting
+        _stop(children, stop_asked, settings.stop_notice_s + _STOP_TIMEOUT_S)
     return 0
 
 
@@ -95,16 +97,18 @@ def _start(environment: dict[str, str], inherited: tuple[int, ...]) -> _Child:
     return _Child(subprocess.Popen(command, env=environment, pass_fds=inherited), monotonic())
 
 
-def _stop(children: list[_Child]) -> None:
+def _stop(children: list[_Child], asked: threading.Event, timeout_s: float) -> None:
+    """Ask them to stop, and again when `asked` is set anew; kill those that are still there after `timeout_s`."""
+    deadline = monotonic() + timeout_s
+    asked.set()
+    while any(child.process.poll() is None for child in children) and monotonic() < deadline:
+        if asked.wait(_WATCH_INTERVAL_S):
+            asked.clear()
+            for child in children:
+                child.process.terminate()
     for child in children:
-        child.process.terminate()
-    deadline = monotonic() + _STOP_TIMEOUT_S
-    for child in children:
-        try:
-            child.process.wait(max(deadline - monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
+        child.process.kill()
+        child.process.wait()
 
 
 @contextlib.contextmanager

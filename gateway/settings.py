@@ -4,10 +4,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.addresses import LOOPBACK, Ports
+from gateway.engines.addresses import ServerAddress, read_addresses
 
 _PORTS = Ports()
 
@@ -29,13 +30,21 @@ class Settings(BaseSettings):
     torchserve_inference_port: int = _PORTS.torchserve_inference
     torchserve_management_port: int = _PORTS.torchserve_management
     torchserve_metrics_port: int = _PORTS.torchserve_metrics
+    torchserve_endpoints: str = Field(
+        default="",
+        description="Servers, as host or host:inference/management/metrics, with commas between; instead of the host",
+    )
     torchserve_key_file: Path = Field(
-        default=Path(".twinserve/torchserve/key_file.json"), description="Written by TorchServe"
+        default=Path(".twinserve/torchserve/key_file.json"),
+        description="Written by TorchServe; or a folder in which, or in whose folders, several TorchServe write theirs",
     )
 
     tfserving_host: str = LOOPBACK
     tfserving_grpc_port: int = _PORTS.tfserving_grpc
     tfserving_rest_port: int = _PORTS.tfserving_rest
+    tfserving_endpoints: str = Field(
+        default="", description="Servers, as host or host:grpc/rest, with commas between; instead of the host"
+    )
     tfserving_implementation: str = Field(
         default="unknown", description="tensorflow_model_server or embedded; only whoever started it knows"
     )
@@ -49,6 +58,10 @@ class Settings(BaseSettings):
     default_timeout_s: PositiveFloat = 30.0
     longest_timeout_s: PositiveFloat = 600.0
     gateway_processes: PositiveInt = Field(default=1, description="Processes that share the gateway's ports")
+    stop_notice_s: NonNegativeFloat = Field(
+        default=0.0,
+        description="How long it says that it is not ready before it stops; for gateways behind a balancer",
+    )
     patience_s: NonNegativeFloat = Field(
         default=10.0, description="How long after the last engine was lost requests wait for one to come back"
     )
@@ -79,6 +92,34 @@ class Settings(BaseSettings):
     )
     trace_sample: float = Field(default=1.0, ge=0, le=1, description="Share of the traces begun here that are told")
 
+    endpoint_lookup_interval_s: PositiveFloat = Field(
+        default=1.0, description="How often names of engines are looked up: all addresses of one are endpoints"
+    )
+    endpoint_slow_start_s: NonNegativeFloat = Field(
+        default=10.0, description="How long the share of an endpoint that came back grows, while another one answers"
+    )
+
+    @property
+    def torchserve_servers(self) -> tuple[ServerAddress, ...]:
+        """With the ports for inference, management and metrics."""
+        ports = (self.torchserve_inference_port, self.torchserve_management_port, self.torchserve_metrics_port)
+        return read_addresses(self.torchserve_endpoints or _bracketed(self.torchserve_host), ports)
+
+    @property
+    def tfserving_servers(self) -> tuple[ServerAddress, ...]:
+        """With the ports for gRPC and REST."""
+        ports = (self.tfserving_grpc_port, self.tfserving_rest_port)
+        return read_addresses(self.tfserving_endpoints or _bracketed(self.tfserving_host), ports)
+
+    @model_validator(mode="after")
+    def _have_endpoints(self) -> "Settings":
+        for name in ("torchserve_servers", "tfserving_servers"):
+            try:
+                getattr(self, name)
+            except ValueError as error:
+                raise ValueError(f"{name.removesuffix('_servers')}: {error}") from error
+        return self
+
     @field_validator("access_log")
     @classmethod
     def _has_folder(cls, path: str) -> str:
@@ -105,6 +146,10 @@ class Settings(BaseSettings):
         if self.admin_token_file is None:
             return None
         return self.admin_token_file.read_text().strip() or None
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _has_exporter() -> bool:

@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from tests.composed_platform import SERVICES, TAG, Compose, compose_command
+from tests.composed_platform import ROOT, SERVICES, TAG, Compose, compose_command
 
 BASE_IMAGE = os.environ.get("TWINSERVE_BASE_IMAGE", "python:3.11-slim-bookworm")
 ENGINE_UP_TIMEOUT_S = 1200
@@ -26,6 +27,12 @@ BUILD_TIMEOUT_S = 2700
 TEST_TIMEOUT_S = 2400
 END_TIMEOUT_S = 180
 INTERRUPTED = 130
+
+LOADERS = {"load": "locust-worker"}
+"""Images whose service has another name than they have."""
+
+STAND_INS = {name: ROOT / "tests" / "images" / f"{name}.Dockerfile" for name in ("prometheus", "balancer")}
+"""Images of Debian's packages in the place of official ones, which tests do not fetch."""
 
 
 class NoEngine(Exception):
@@ -110,22 +117,24 @@ def find_equipment_problem() -> str:
 def build(compose: Compose) -> None:
     """Build all images, one after the other, and forget those that they replace. Raises Failed."""
     deadline = time.monotonic() + BUILD_TIMEOUT_S
-    images = [f"twinserve-{service}:{TAG}" for service in SERVICES]
-    before = {image: _image_id(image) for image in images}
+    services = {**{name: name for name in SERVICES}, **LOADERS}
+    builders = {name: partial(compose, "build", service) for name, service in services.items()}
+    builders |= {name: partial(_build_stand_in, name, dockerfile) for name, dockerfile in STAND_INS.items()}
+    before = {image: _image_id(image) for image in map(_image, builders)}
     log = Path(tempfile.gettempdir(), f"{compose.project}-build.log")
-    for number, service in enumerate(SERVICES, 1):
+    for number, (name, builder) in enumerate(builders.items(), 1):
         started = time.monotonic()
-        say(f"building {number}/{len(SERVICES)}: {service} (log {log})")
+        say(f"building {number}/{len(builders)}: {name} (log {log})")
         try:
-            done = compose("build", service, timeout_s=max(1.0, deadline - started))
+            done = builder(timeout_s=max(1.0, deadline - started))
         except subprocess.TimeoutExpired as error:
             raise Failed(
                 f"the images were not built in {BUILD_TIMEOUT_S} s; the next run goes on from there"
             ) from error
         log.write_text(done.stdout + done.stderr)
         if done.returncode != 0:
-            raise Failed("\n".join([*log.read_text().splitlines()[-15:], f"{service} could not be built"]))
-        say(f"built {service} in {time.monotonic() - started:.0f} s")
+            raise Failed("\n".join([*log.read_text().splitlines()[-15:], f"{name} could not be built"]))
+        say(f"built {name} in {time.monotonic() - started:.0f} s")
     for image, old in before.items():
         if old and old != _image_id(image):
             ask("docker", "image", "rm", old)  # refused when somebody else uses it
@@ -163,6 +172,17 @@ def ask(*command: str) -> subprocess.CompletedProcess[str]:
 def say(line: str) -> None:
     """A line of progress."""
     print(f"compose-test: {line}", flush=True)
+
+
+def _image(name: str) -> str:
+    return f"twinserve-{name}:{TAG}"
+
+
+def _build_stand_in(name: str, dockerfile: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    command = ["docker", "build", "-t", _image(name), "--build-arg", f"BASE={BASE_IMAGE}", "-"]
+    return subprocess.run(
+        command, input=dockerfile.read_text(), capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
 def _image_id(image: str) -> str:

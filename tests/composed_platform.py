@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.watchdog.yml")
 SERVICES = ("tools", "torchserve", "tfserving", "gateway")
 """Those with an image of their own; beside them there is the watchdog."""
+PROFILES = ("monitoring", "load")
 SOCKET = Path("/var/run/docker.sock")
 START_TIMEOUT_S = 280
 READY_TIMEOUT_S = 120
@@ -51,10 +52,10 @@ def compose_command() -> list[str] | None:
     return None
 
 
-def docker(*arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-    """What `docker` prints; fails with what it complains of."""
+def docker(*arguments: str, timeout_s: float = COMMAND_TIMEOUT_S, expected: Sequence[int] = (0,)) -> str:
+    """What `docker` prints; fails with what it complains of unless its exit code is `expected`."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
-    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+    assert done.returncode in expected, f"docker {' '.join(arguments)}: {done.stderr}"
     return done.stdout.strip()
 
 
@@ -65,10 +66,11 @@ class Compose:
     command: Sequence[str]
     settings: dict[str, str] = field(default_factory=dict)
     project: str = PROJECT
+    files: Sequence[str] = FILES
 
     def __call__(self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Completed:
         """Run it; whoever calls looks at the exit code."""
-        files = [part for name in FILES for part in ("-f", str(ROOT / name))]
+        files = [part for name in self.files for part in ("-f", str(ROOT / name))]
         command = [*self.command, "-p", self.project, *files, *arguments]
         environment = {**os.environ, "TWINSERVE_TAG": TAG, **self.settings}
         return subprocess.run(
@@ -106,7 +108,9 @@ class Compose:
     def down(self) -> list[str]:
         """End it, with its volumes; returns what is left all the same."""
         self.remove_stranger()  # first, since it is on a network of the project
-        done = self("down", "--volumes", "--remove-orphans", timeout_s=COMMAND_TIMEOUT_S)
+        # Named, since a service of a profile that is not asked for is no orphan for Compose v2, and stays.
+        profiles = [part for name in PROFILES for part in ("--profile", name)]
+        done = self(*profiles, "down", "--volumes", "--remove-orphans", timeout_s=COMMAND_TIMEOUT_S)
         return self.leftovers() + ([done.stderr] if done.returncode else [])
 
     def leftovers(self) -> list[str]:
@@ -140,13 +144,19 @@ class ComposedPlatform(ServedPlatform):
         """See ServedPlatform."""
         return docker("exec", self.container("gateway"), "cat", TOKEN_FILE)
 
-    def container(self, service: str) -> str:
-        """The id of a service's container, whatever its state."""
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's containers, whatever their states, in the order of their numbers."""
         labels = {"project": self.compose.project, "service": service, "oneoff": "False"}
         filters = [
             part for name, value in labels.items() for part in ("-f", f"label=com.docker.compose.{name}={value}")
         ]
-        found = docker("ps", "-aq", "--no-trunc", *filters).split()
+        number = '{{.Label "com.docker.compose.container-number"}} {{.ID}}'
+        found = docker("ps", "-a", "--no-trunc", "--format", number, *filters).splitlines()
+        return [line.split()[1] for line in sorted(found, key=lambda line: int(line.split()[0]))]
+
+    def container(self, service: str) -> str:
+        """The id of a service's only container, whatever its state."""
+        found = self.containers(service)
         assert len(found) == 1, f"{service}: {found}"
         return found[0]
 
@@ -216,25 +226,39 @@ class ComposedPlatform(ServedPlatform):
         assert requests.get(f"{self.url}/v2/health/ready", timeout=10).status_code == 200
 
 
+AnyPlatform = TypeVar("AnyPlatform", bound=ComposedPlatform)
+
+
 @contextmanager
 def composed_platform(folder: Path) -> Iterator[ComposedPlatform]:
     """Start the platform, wait until it is healthy; end it afterwards and check that nothing is left."""
+    compose = make_compose({f"TWINSERVE_{name}_PORT": str(free_port()) for name in ("HTTP", "GRPC")})
+    with started(ComposedPlatform(compose, folder / "repository", folder / "home")) as platform:
+        yield platform
+
+
+def make_compose(ports: dict[str, str], project: str = PROJECT, files: Sequence[str] = FILES) -> Compose:
+    """The compose command of a project that may run on this machine beside others."""
     command = compose_command()
     assert command, "neither `docker compose` nor docker-compose can be run"
-    ports = {f"TWINSERVE_{name}_PORT": str(free_port()) for name in ("HTTP", "GRPC")}
     fixed = {"TWINSERVE_PUBLISH_ADDRESS": "127.0.0.1", "TWINSERVE_GATEWAY_PROCESSES": "1"}
     group = {"DOCKER_GID": str(SOCKET.stat().st_gid)}
-    compose = Compose(command, {**ports, **fixed, **group})
+    return Compose(command, {**ports, **fixed, **group}, project, files)
+
+
+@contextmanager
+def started(platform: AnyPlatform) -> Iterator[AnyPlatform]:
+    """Start it, wait until it is healthy; end it afterwards and check that nothing is left."""
+    compose = platform.compose
     with _only_one(compose.project):
         compose.down()
-        started = time.monotonic()
+        started_at = time.monotonic()
         try:
             up = compose("up", "-d", timeout_s=START_TIMEOUT_S)
             assert up.returncode == 0, f"{up.stderr}\n{compose('logs', '--tail', '40').stdout}"
-            platform = ComposedPlatform(compose, folder / "repository", folder / "home")
             platform.wait_ready()
             platform.copy_repository()
-            print(f"composed platform healthy after {time.monotonic() - started:.0f} s", file=sys.stderr)
+            print(f"composed platform healthy after {time.monotonic() - started_at:.0f} s", file=sys.stderr)
             yield platform
         finally:
             left = compose.down()

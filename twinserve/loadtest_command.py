@@ -8,9 +8,7 @@ import enum
 import importlib.util
 import json
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,16 +20,15 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from contracts.addresses import LOOPBACK
 from contracts.golden import Golden, write_golden
 from contracts.layout import ModelPaths
 from twinserve.client import CallError
 from twinserve.digits import golden_digits
+from twinserve.locust_command import LOG, Generators, locust_command
 from twinserve.options import Engine, Json, Url, fail, gateway
 from twinserve.places import Places, default_url, environment, read_token, short
 
 CANNOT_RUN = 2
-LOG = "locust.log"
 SUMMARY, TEXT, FAILURE = "summary.json", "summary.txt", "cannot-run.txt"
 DRAWN_DIGITS = 200
 _SHOWN_LOG = 15
@@ -126,6 +123,13 @@ def loadtest(
     yes: Annotated[bool, typer.Option("--yes", help="Really kill it: without this, engine-kill refuses.")] = False,
     think_ms: Annotated[float, typer.Option(min=0, help="A user's pause after each answer, with --users.")] = 0.0,
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the load, for high rates.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Instead of processes here, so many Locust workers from elsewhere, which are waited for at port 5557.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same arrivals and rows.")] = 0,
     out: Annotated[
         Path | None,
@@ -149,6 +153,8 @@ def loadtest(
     """
     if rate is not None and users is not None:
         fail("give --rate (open loop) or --users (closed loop), not both", as_json, CANNOT_RUN)
+    if workers and processes > 1:
+        fail("give --processes (here) or --workers (from elsewhere), not both", as_json, CANNOT_RUN)
     if importlib.util.find_spec("locust") is None:
         fail("this needs Locust: pip install -c constraints.txt -e '.[load]'", as_json, CANNOT_RUN)
     places = Places.from_environment(environment())
@@ -189,7 +195,7 @@ def loadtest(
         elif not environment().get("TWINSERVE_MNIST") and not ModelPaths(places.repository, model).published():
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             options["--data"] = _draw_digits(scratch / "digits.npz")
-        command = _command(options, flags, processes, folder)
+        command = locust_command(options, flags, Generators(processes, workers), folder)
         _run(Run(command, _child_environment(), folder), as_json)
 
 
@@ -205,36 +211,6 @@ def _draw_digits(file: Path) -> Path:
     images, labels = golden_digits(DRAWN_DIGITS)
     write_golden(file, Golden({"images": images}, labels=labels.astype(np.int64)))
     return file
-
-
-def _command(options: Mapping[str, Any], flags: Sequence[str], processes: int, folder: Path) -> list[str]:
-    locustfile = Path(__file__).resolve().parent.parent / "loadtest" / "locustfile.py"
-    command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "--only-summary", "--progress"]
-    command += [
-        "--loglevel",
-        "WARNING",
-        "--logfile",
-        str(folder / LOG),
-        "--html",
-        str(folder / "report.html"),
-        "--csv",
-        str(folder / "requests"),
-    ]
-    # With a file for its figures, Locust prints no tables.
-    command += ["--json-file", str(folder / "locust"), "--csv-full-history", "--artefacts", str(folder)]
-    command += [f"{name}={value}" for name, value in options.items() if value is not None]
-    if processes > 1:
-        port = str(_free_port())
-        command += ["--processes", str(processes), "--expect-workers-max-wait", "30", "--master-bind-host", LOOPBACK]
-        command += ["--master-bind-port", port, "--master-port", port]
-    return [*command, *flags]
-
-
-def _free_port() -> int:
-    """Where the processes of this run meet; another run may go on at the same time."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _child_environment() -> dict[str, str]:

@@ -36,11 +36,24 @@ def print_state(state: dict[str, Any]) -> None:
         shown = f"{memory / _MEGABYTE:.0f} MB" if memory else ""
         engines.add_row(engine["engine"], engine["implementation"], "yes" if engine["up"] else "NO", shown)
     console.print(engines)
+    _print_endpoints(console, state["engines"])
     for model in state["models"]:
         console.print()
         _print_model(console, model, [engine["engine"] for engine in state["engines"]])
     console.print()
     console.print("ready" if state["ready"] else "NOT READY")
+
+
+def _print_endpoints(console: Console, engines: list[dict[str, Any]]) -> None:
+    """Those of engines that have several; rows wait in the gateway process that was asked."""
+    endpoints = [endpoint for engine in engines for endpoint in engine.get("endpoints", ())]
+    if not endpoints:
+        return
+    table = Table("endpoint", "up", "rows waiting", box=None)
+    for endpoint in endpoints:
+        table.add_row(endpoint["endpoint"], "yes" if endpoint["up"] else "NO", str(endpoint["outstanding_rows"]))
+    console.print()
+    console.print(table)
 
 
 def _print_model(console: Console, model: dict[str, Any], engines: list[str]) -> None:
@@ -67,9 +80,10 @@ def _print_model(console: Console, model: dict[str, Any], engines: list[str]) ->
 
 
 def _reasons(model: dict[str, Any], engines: list[str]) -> list[str]:
-    """Why versions are not well; once for both engines where it is the same."""
+    """Why versions are not well, once for both engines where it is the same; and on which endpoints they differ."""
     lines = []
     for version in model["versions"]:
+        lines += _differing(version, engines)
         by_reason: dict[str, list[str]] = {}
         for name in engines:
             if reason := version["engines"][name]["reason"]:
@@ -77,6 +91,18 @@ def _reasons(model: dict[str, Any], engines: list[str]) -> list[str]:
         for reason, names in by_reason.items():
             where = "" if len(names) == len(engines) else f" on {names[0]}"
             lines.append(f"version {version['version']}{where}: {reason}")
+    return lines
+
+
+def _differing(version: dict[str, Any], engines: list[str]) -> list[str]:
+    """The endpoints on which a version is not what it is to their engine."""
+    lines = []
+    for name in engines:
+        seen = version["engines"][name]
+        for endpoint, there in seen.get("endpoints", {}).items():
+            if there["state"] != seen["state"]:
+                reason = f": {there['reason']}" if there["reason"] else ""
+                lines.append(f"version {version['version']} on {endpoint}: {there['state']}{reason}")
     return lines
 
 

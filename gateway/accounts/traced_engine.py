@@ -27,6 +27,11 @@ class TracedEngine:
         return self._engine.name
 
     @property
+    def endpoint(self) -> str:
+        """See gateway.core.ports.Engine."""
+        return self._engine.endpoint
+
+    @property
     def implementation(self) -> str:
         """See gateway.core.ports.Engine."""
         return self._engine.implementation

@@ -1,4 +1,4 @@
-"""The thin loop around the line and the pace: owned by one version on one engine, so versions never mix in a batch.
+"""The thin loop around the line and the pace: owned by one version on one endpoint, so versions never mix in a batch.
 
 Rules: what goes next is decided by gateway.core.line, how many rows and how many batches by gateway.core.pace; here it
 is done. No timer gathers: a batch goes as soon as one may, at the end of the turn of the event loop in which it could,
@@ -10,25 +10,20 @@ answered whole: the first part to fail fails it.
 
 import asyncio
 import logging
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
-import numpy as np
-
 from gateway.core.errors import DeadlineExceeded, EngineFailed, EngineRejected, Overloaded, ServingError, TooLarge
+from gateway.core.expiry import TOO_LATE, Expiry
 from gateway.core.line import Line
 from gateway.core.messages import EngineBatch
 from gateway.core.pace import Bounds, Pace
 from gateway.core.ports import Engine, Events
 from gateway.core.tensors import Signature, Tensor, count_bytes
-from gateway.core.ticket import Batch, Reply, Served, Ticket, count_rows, stack
+from gateway.core.ticket import Batch, Reply, Served, Ticket, count_rows, stack, stack_key
 
 log = logging.getLogger(__name__)
-
-_EXPIRY_PAUSE_S = 0.005
-_TOO_LATE = "the deadline passed before an engine answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +36,13 @@ class BatchLimits:
 
 
 class Batcher:
-    """Batches the requests for one version on one engine."""
+    """Batches the requests for one version on one endpoint."""
 
     def __init__(
         self, engine: Engine, model: str, version: int, signature: Signature, limits: BatchLimits, events: Events
     ) -> None:
         self._engine = engine
+        self._endpoint = engine.endpoint
         self._model = model
         self._version = version
         self._signature = signature
@@ -61,19 +57,24 @@ class Batcher:
         self._is_abandoned = False
         self._is_due = False
         self._is_solitary = False
-        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry = Expiry(self._all_waiting, self._finish)
         # Outputs whose rows may differ from part to part cannot be joined.
         self._can_part = signature.is_batchable and all(-1 not in spec.shape[1:] for spec in signature.outputs)
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether nobody may be submitted any more, because the engine was lost."""
+        """Whether nobody may be submitted any more, because the endpoint was lost."""
         return self._is_abandoned
 
     @property
     def queued_rows(self) -> int:
         """Rows that wait for a batch to return."""
         return self._line.rows
+
+    @property
+    def outstanding_rows(self) -> int:
+        """Rows that wait, and rows that the engine owes an answer to."""
+        return self._line.rows + self._out_rows
 
     @property
     def is_behind(self) -> bool:
@@ -112,7 +113,7 @@ class Batcher:
         Raises TooLarge, Overloaded, and DeadlineExceeded for a deadline that has passed already.
         """
         if deadline <= monotonic():
-            raise DeadlineExceeded(_TOO_LATE)
+            raise DeadlineExceeded(TOO_LATE)
         line, most_rows = self._line, self._limits.queue_rows
         if rows > most_rows:
             raise TooLarge(f"expected at most {most_rows} rows in one request, got {rows}: send several")
@@ -127,10 +128,10 @@ class Batcher:
         size_bytes = 0
         for tensor in inputs.values():
             size_bytes += count_bytes(tensor)
-        line.push(ticket, rows, size_bytes, self._stack_key(inputs), self._can_part)
+        line.push(ticket, rows, size_bytes, stack_key(inputs) if self._signature.is_batchable else None, self._can_part)
         self._dispatch_soon()
         self._tell_queue()
-        self._expect_until(deadline)
+        self._expiry.expect(deadline)
         return ticket
 
     def withdraw(self, ticket: Ticket) -> None:
@@ -154,16 +155,7 @@ class Batcher:
         """Wait for the batches that are out. Call once nothing is submitted any more."""
         while self._batches:
             await asyncio.wait(self._batches)
-        if self._expiry is not None:
-            self._expiry.cancel()
-
-    def _stack_key(self, inputs: Mapping[str, Tensor]) -> Hashable | None:
-        if not self._signature.is_batchable:
-            return None  # each request is its own batch
-        if len(inputs) == 1:
-            for tensor in inputs.values():
-                return tensor.shape[1:]
-        return tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
+        self._expiry.cancel()
 
     def _rows_limit(self) -> int:
         if len(self._line) <= 2:  # too few to be parted for the gateway's sake
@@ -229,33 +221,12 @@ class Batcher:
             # Each its own instance: one raised in several tasks would mix their tracebacks.
             self._finish(ticket, type(error)(error.message))
 
-    def _expect_until(self, deadline: float) -> None:
-        """Look for those whose time is over when the first of them may be: one timer for all that wait."""
-        if self._expiry is not None:
-            if self._expiry.when() <= deadline:
-                return
-            self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_at(deadline, self._expire)
-
-    def _expire(self) -> None:
-        self._expiry = None
-        now = asyncio.get_running_loop().time()
-        nearest = math.inf
-        for ticket in self._all_waiting():
-            if ticket.deadline <= now:
-                self._finish(ticket, DeadlineExceeded(_TOO_LATE))
-            elif not ticket.is_over:
-                nearest = min(nearest, ticket.deadline)
-        if nearest < math.inf:
-            # Many deadlines close to each other are not looked for one by one.
-            self._expect_until(max(nearest, now + _EXPIRY_PAUSE_S))
-
     def _all_waiting(self) -> list[Ticket]:
         return [*self._line, *(ticket for batch in self._batches.values() for ticket, _, _ in batch)]
 
     async def _run(self, batch: Batch) -> None:
         tickets = [ticket for ticket, _, _ in batch]
-        self._events.in_flight_changed(self._engine.name, len(batch))
+        self._events.in_flight_changed(self._endpoint, len(batch))
         try:
             try:
                 await self._answer(batch)
@@ -271,7 +242,7 @@ class Batcher:
             self._fail(tickets, EngineFailed(f"the batch on {self._engine.name} broke off: {error!r}"))
             raise
         finally:
-            self._events.in_flight_changed(self._engine.name, -len(batch))
+            self._events.in_flight_changed(self._endpoint, -len(batch))
 
     async def _answer_one_by_one(self, batch: Batch) -> None:
         for share in batch:
@@ -322,11 +293,6 @@ class Batcher:
                 self._finish_part(ticket, start, share, started)
 
     def _finish_part(self, ticket: Ticket, start: int, share: Mapping[str, Tensor], started: float) -> None:
-        """Keep a part until all are there. Its time upstream is all that was not spent before the first one went."""
-        ticket.answers[start] = share
-        ticket.started = started if ticket.started is None else min(ticket.started, started)
-        parts = [part for _, part in sorted(ticket.answers.items(), key=lambda answer: answer[0])]
-        first = self._signature.outputs[0].name
-        if sum(len(part[first]) for part in parts) == ticket.rows:
-            outputs = {name: np.concatenate([part[name] for part in parts]) for name in share}
-            self._finish(ticket, Served(outputs, ticket.started - ticket.since, perf_counter() - ticket.started))
+        outcome = ticket.add_part(start, share, started)
+        if outcome is not None:
+            self._finish(ticket, outcome)

@@ -18,18 +18,22 @@ class Damage:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._found: dict[tuple[str, int], tuple[float, str]] = {}
+        self._wished: dict[str, set[tuple[str, int]]] = {}
 
-    @property
-    def states(self) -> States:
-        """The damaged versions, each with the reason."""
-        return {key: Observed(VersionState.ERROR, why) for key, (_, why) in self._found.items() if why}
+    def states(self, endpoint: str) -> States:
+        """The damaged versions among those that an endpoint would have to load, each with the reason."""
+        wished = self._wished.get(endpoint, set())
+        return {
+            key: Observed(VersionState.ERROR, why) for key, (_, why) in self._found.items() if why and key in wished
+        }
 
-    async def look(self, desired: Desired, observed: States) -> None:
-        """Read what would have to be loaded."""
+    async def look(self, endpoint: str, desired: Desired, observed: States) -> None:
+        """Read what an endpoint would have to load, unless it was just read for another one."""
         now = asyncio.get_running_loop().time()
         wished = {(model, version) for model, versions in desired.items() for version in versions}
         to_load = wished - observed.keys()
-        self._found = {key: found for key, found in self._found.items() if key in to_load}
+        self._wished[endpoint] = to_load
+        self._keep_wished()
         for model, version in sorted(to_load):
             since, _ = self._found.get((model, version), (-_LIFETIME_S, ""))
             if now - since >= _LIFETIME_S:
@@ -39,3 +43,12 @@ class Damage:
         """`desired` without what would have to be loaded but was not found to be what was published."""
         sound = observed.keys() | {key for key, (_, why) in self._found.items() if not why}
         return {model: frozenset(v for v in versions if (model, v) in sound) for model, versions in desired.items()}
+
+    def forget(self, endpoint: str) -> None:
+        """The endpoint is gone, and loads nothing any more."""
+        self._wished.pop(endpoint, None)
+        self._keep_wished()
+
+    def _keep_wished(self) -> None:
+        wished = set[tuple[str, int]]().union(*self._wished.values())
+        self._found = {key: found for key, found in self._found.items() if key in wished}

@@ -1,10 +1,10 @@
 """One accepted request on its way to an answer.
 
 Rules: from `start` on it is answered, failed or cancelled, once, and the ledger says which, whatever happens. It holds
-its version on every engine that may come to answer it. What one engine cannot answer, lost or overloaded, the other is
-asked, unless the client named the engine; when no engine is left, it waits a while for one to come back. All that it
-does between is done at once, so that a request that waits for nothing but its batch needs no task of its own. Knows no
-protocol and no engine by name.
+its version on every endpoint that may come to answer it. What one endpoint cannot answer, lost or overloaded, the next
+is asked, of the other engine too unless the client named one; when none is left, it waits a while for one to come back.
+All that it does between is done at once, so that a request that waits for nothing but its batch needs no task of its
+own. Knows no protocol and no engine by name.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from gateway.core.router import Lane, Router, VersionRoute
 from gateway.core.ticket import Served, Ticket
 
 Doubt = Callable[[LaneKey, bool], None]
-"""Called with who could not answer, and whether the whole engine is in doubt: routing leaves it out till it is back."""
+"""Called with who could not answer, and whether the whole endpoint is in doubt: routing leaves it out for a while."""
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Flight:
         self._ask_next()
 
     def _hold(self, lanes: tuple[Lane, ...]) -> None:
-        """Hold the version on these engines, and no longer on those before."""
+        """Hold the version on these endpoints, and no longer on those before."""
         for lane in lanes:
             lane.leases.take()
         for lane in self._lanes:
@@ -194,14 +194,14 @@ class Flight:
             self._ask_next()
 
     def _is_final(self, lane: Lane, error: ServingError) -> bool:
-        """Whether no other engine is worth asking after this; remembers what was wrong with this one."""
+        """Whether nobody else is worth asking after this; remembers what was wrong with this one."""
         error.engine = lane.engine
         if isinstance(error, EngineRejected | DeadlineExceeded):
             return True
         self._problem = error
         self._rescues = not isinstance(error, Overloaded)
         if isinstance(error, EngineUnreachable):
-            key = LaneKey(lane.engine, self.request.model, self.request.version)
+            key = LaneKey(lane.endpoint, self.request.model, self.request.version)
             self._means.doubt(key, not isinstance(error, VersionLost))
         return False
 

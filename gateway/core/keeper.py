@@ -1,67 +1,58 @@
-"""Keeps every engine at what the repository says, and the routing table at what the engines have.
+"""Keeps every endpoint at what the repository says, and routing at what the endpoints have.
 
-Rules: observe, decide (lifecycle and routes, pure), then do. One task an engine, so that a slow engine delays nobody
-else, and one for the repository. Only the leading gateway process tells engines what to hold; every one observes. What
-this process uses is told to the others before it is used, and what is to be unloaded leaves every table before the
-engine is told. A version enters the table once it has answered its golden inputs; an engine that was lost, once its
-live ones have. Must not know why a version is wished for, nor what anybody asks of it.
+Rules: observe, decide (lifecycle and routes, pure), then do. One task an endpoint, so that a slow one delays nobody
+else, and one for the repository. Only the leading gateway process tells an endpoint what to hold; every one observes.
+What is to be unloaded leaves every table before the endpoint is told. A version enters the table once it has answered
+its golden inputs; an endpoint that was lost, or came later than others, once its live ones have. Endpoints come and go:
+one that went answers what it was asked. Must not know why a version is wished for, nor what anybody asks of it.
 """
 
 import asyncio
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.core.batcher import BatchLimits
 from gateway.core.counts import Ledger
+from gateway.core.endpoints import Endpoints, Member
 from gateway.core.errors import EngineError
 from gateway.core.lanes import Lanes
-from gateway.core.lifecycle import Desired, LaneKey, States, is_live_everywhere
+from gateway.core.lifecycle import Desired, LaneKey, States
 from gateway.core.orders import Orders
-from gateway.core.ports import Engine, Events, Observed, PeerReport, Peers, Repository, Using, VersionState
+from gateway.core.ports import Engine, Events, Observed, Peers, Repository, Using, VersionState, engine_of
 from gateway.core.published import PublishedModel
-from gateway.core.readiness import Readiness, can_answer_all
-from gateway.core.router import Router, RoutingTable
-from gateway.core.routes import (
-    Snapshot,
-    expired_claims,
-    lanes_in,
-    plan_lanes,
-    plan_resident_on,
-    plan_routes,
-    with_lanes,
-)
+from gateway.core.router import Router
+from gateway.core.routes import plan_resident_on
+from gateway.core.routing import Routing, is_loading
 from gateway.core.sightings import Sightings
+from gateway.core.tensors import Signature
 from gateway.core.trials import TrialLimits, Trials
 from gateway.core.warmup import Manner, WarmupLimits, Warmups
 
 log = logging.getLogger(__name__)
 
-_UNSETTLED = (VersionState.LOADING, VersionState.WARMING)
-_WARMUP_MOMENT_S = 0.25
-
 
 @dataclass(frozen=True, slots=True)
 class KeeperLimits:
-    """How often repository and engines are looked at (seconds), and the bounds of trials, warm-ups and batchers.
+    """How often repository and endpoints are looked at (seconds), and the bounds of trials, warm-ups and batchers.
 
-    An engine is looked at every `busy_interval_s` while something on it is loading or it is on its way back. For
-    `turn_s` at most it waits for another to load first.
+    An endpoint is looked at every `busy_interval_s` while something on it is loading or it is on its way back. For
+    `turn_s` at most it waits for each that loads before it. When it is back its share grows for `slow_start_s`.
     """
 
     repository_interval_s: float = 0.25
     probe_interval_s: float = 1.0
     busy_interval_s: float = 0.1
     turn_s: float = 5.0
+    slow_start_s: float = 10.0
     trial: TrialLimits = field(default_factory=TrialLimits)
     warmup: WarmupLimits = field(default_factory=WarmupLimits)
     batch: BatchLimits = field(default_factory=BatchLimits)
 
 
 class Keeper:
-    """Owns the routing table, the lanes in it, and the tasks that follow the engines."""
+    """Owns the endpoints and their tasks. `engines` has one of each engine at least; more may come and go."""
 
     def __init__(
         self,
@@ -73,236 +64,237 @@ class Keeper:
         limits: KeeperLimits,
         ledger: Ledger,
     ) -> None:
-        self._engines = {engine.name: engine for engine in engines}
-        self._repository = repository
-        self._peers = peers
-        self._router = router
         self._limits = limits
-        self._ledger = ledger
-        self._lanes = Lanes(self._engines, limits.batch, events)
+        self._endpoints = Endpoints(engines)
+        self._lanes = Lanes(self._endpoints, limits.batch, events)
+        self._routing = Routing(self._endpoints, repository, peers, router, self._lanes, ledger)
+        self._orders = Orders(repository, peers, self._lanes, limits.turn_s)
         self._warmups = Warmups(repository, limits.warmup)
         self._trials = Trials(self._lanes, limits.trial)
         self._sightings = Sightings(events)
-        self._models: Mapping[str, PublishedModel] = {}
-        self._routed_models: Mapping[str, PublishedModel] = {}
-        self._observed: dict[str, States] = {}
-        self._orders = Orders(repository, peers, self._lanes, limits.turn_s)
-        self._wakes = {name: asyncio.Event() for name in self._engines}
-        self._complaints: dict[str, str] = {}
-        self._rounds = dict.fromkeys(self._engines, 0)
-        self._expired: frozenset[str] = frozenset()
-        self._readiness = Readiness()
+        self._were_up: set[str] = set()
+        self._leaving: set[Member] = set()
+        self._tasks: asyncio.TaskGroup | None = None
 
     @property
-    def engines(self) -> tuple[Engine, ...]:
-        return tuple(self._engines.values())
+    def engines(self) -> tuple[str, ...]:
+        """The names of all engines."""
+        return self._endpoints.engines
+
+    def endpoints(self, engine: str) -> tuple[Engine, ...]:
+        """The endpoints of an engine, one at least."""
+        return tuple(self._endpoints[name].engine for name in self._endpoints.of(engine))
 
     @property
     def models(self) -> Mapping[str, PublishedModel]:
         """The repository as last read."""
-        return self._models
+        return self._routing.models
 
     @property
     def observed(self) -> Mapping[str, States]:
-        """What each engine that takes part in routing holds, by engine name, then (model, version)."""
-        return self._observed
+        """What each endpoint that takes part in routing holds, by the endpoint's name, then (model, version)."""
+        return self._routing.observed
 
     @property
     def using(self) -> Using:
         """What this process routes to or holds requests on."""
-        routed = lanes_in(self._router.table.models)
-        return {
-            name: frozenset((key.model, key.version) for key in routed if key.engine == name) | self._lanes.held(name)
-            for name in self._engines
-        }
+        return self._routing.using
 
     @property
     def is_ready(self) -> bool:
         """First true when every engine has every live version; from then on while any engine can answer."""
-        return self._readiness.is_ready(self._router.table.models)
-
-    def rounds(self, engine: str) -> int:
-        """How many times this engine was looked at to the end."""
-        return self._rounds[engine]
-
-    @property
-    def can_answer(self) -> bool:
-        """Whether every model's live version has an engine (and there is a model at all)."""
-        return can_answer_all(self._router.table.models)
+        return self._routing.is_ready
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Return once it is ready, or `timeout_s` after some engine could answer, or as long after none could."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s) as patience:
-                while not self.can_answer:
-                    await self._router.wait_changed()
-                patience.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                while not self.is_ready:
-                    await self._router.wait_changed()
+        await self._routing.wait_ready(timeout_s)
 
-    def doubt(self, key: LaneKey, is_whole_engine: bool) -> None:
-        """Leave an engine, or one version on it, out of routing until it was observed again."""
-        if key.engine not in self._observed:
+    def rounds(self, endpoint: str) -> int:
+        """How many times this endpoint was looked at to the end; 0 when there is none such."""
+        member = self._endpoints.get(endpoint)
+        return 0 if member is None else member.rounds
+
+    def outstanding_rows(self, endpoint: str) -> int:
+        """Rows that wait in this process for an endpoint, or for its answer."""
+        return self._lanes.outstanding_rows(endpoint)
+
+    def knows(self, endpoint: str) -> bool:
+        """Whether there is an endpoint of this name."""
+        return endpoint in self._endpoints
+
+    def doubt(self, key: LaneKey, is_whole_endpoint: bool) -> None:
+        """Leave an endpoint, or one version on it, out of routing until it was observed again."""
+        observed = self._routing.observed
+        if key.endpoint not in observed:
             return
-        if is_whole_engine:
-            self._lose(key.engine, "it could not be reached")
-        elif (key.model, key.version) in self._observed[key.engine]:
-            log.warning("%s version %d on %s is left out of routing", key.model, key.version, key.engine)
-            states = dict(self._observed[key.engine])
+        if is_whole_endpoint:
+            self._lose(self._endpoints[key.endpoint], "it could not be reached")
+        elif (key.model, key.version) in observed[key.endpoint]:
+            log.warning("%s version %d on %s is left out of routing", key.model, key.version, key.endpoint)
+            states = dict(observed[key.endpoint])
             states.pop((key.model, key.version))
-            self._observed[key.engine] = states
+            observed[key.endpoint] = states
             self._warmups.forget(key)
             self._sightings.tell_gone(key)
-            self._assign_table(is_lost=lambda lane: lane == key)
-            self._wakes[key.engine].set()
+            self._routing.assign_table(is_lost=lambda lane: lane == key)
+            self._endpoints[key.endpoint].wake.set()
+
+    def join(self, engine: Engine) -> None:
+        """There is one more endpoint. Raises ValueError when there is one of its name, or no such engine."""
+        member = self._endpoints.add(engine)
+        log.info("endpoint %s has come", engine.endpoint)
+        if engine.name in self._were_up:
+            self._trials.begin(engine.endpoint)
+        self._begin_to_follow(member)
+
+    def leave(self, endpoint: str) -> None:
+        """An endpoint is not there any more: nobody new is sent to it, and once it owes no answer it is closed.
+
+        The engine must have another one. Raises KeyError when there is no such endpoint.
+        """
+        member = self._endpoints.remove(endpoint)
+        log.info("endpoint %s has gone", endpoint)
+        self._leaving.add(member)
+        self._forget(member)
+        self._sightings.tell_left(member.engine)
+        if self._routing.observed.pop(endpoint, None) is not None:
+            self._routing.assign_table()
+        member.wake.set()
 
     async def run(self) -> None:
-        """Follow the repository and the engines until cancelled."""
+        """Follow the repository and the endpoints until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             tasks.create_task(self._follow_repository())
-            for engine in self._engines.values():
-                tasks.create_task(self._follow(engine))
+            for member in self._endpoints.values():
+                self._begin_to_follow(member)
 
     async def close(self) -> None:
         """Let the batches that are out return, then give the engines back."""
         await self._warmups.close()
         await self._lanes.close()
-        for engine in self._engines.values():
-            await engine.close()
+        for member in (*self._endpoints.values(), *self._leaving):
+            await member.close()
+
+    def _begin_to_follow(self, member: Member) -> None:
+        if self._tasks is not None:
+            self._tasks.create_task(self._follow(member))
 
     async def _follow_repository(self) -> None:
         while True:
             self.look_at_repository()
             await asyncio.sleep(self._limits.repository_interval_s)
 
-    async def _follow(self, engine: Engine) -> None:
-        wake = self._wakes[engine.name]
-        while True:
-            wake.clear()
-            await self.look_at(engine)
-            is_behind = self._orders.are_open(engine.name) or _is_loading(self._observed.get(engine.name, {}))
-            is_busy = is_behind or self._owes(engine.name) or self._trials.is_on(engine.name)
+    async def _follow(self, member: Member) -> None:
+        while self._endpoints.has(member):
+            member.wake.clear()
+            await self.look_at(member.engine)
             try:
-                interval_s = self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
-                async with asyncio.timeout(interval_s):
-                    await wake.wait()
+                async with asyncio.timeout(self._interval_s(member.engine.endpoint)):
+                    await member.wake.wait()
             except TimeoutError:
                 continue
+        await self._see_off(member)
 
-    def _owes(self, engine: str) -> bool:
-        """Whether an engine that is up lacks a version, which whoever leads may be making it load."""
-        states = self._observed.get(engine)
-        resident = plan_resident_on(self._snapshot, engine)
+    def _interval_s(self, endpoint: str) -> float:
+        is_behind = (
+            self._orders.are_open(endpoint) or is_loading(self.observed.get(endpoint, {})) or self._owes(endpoint)
+        )
+        is_busy = is_behind or self._trials.is_on(endpoint)
+        return self._limits.busy_interval_s if is_busy else self._limits.probe_interval_s
+
+    def _owes(self, endpoint: str) -> bool:
+        """Whether an endpoint that is up lacks a version, which whoever leads may be making it load."""
+        states = self.observed.get(endpoint)
+        resident = plan_resident_on(self._routing.snapshot, endpoint)
         return states is not None and any((m, v) not in states for m, versions in resident.items() for v in versions)
 
-    def look_at_repository(self) -> None:
-        """Read the repository; a change is followed in routing at once, and the engines are looked at."""
-        self._models = self._repository.scan()
-        expired = expired_claims(self._models, time.time())
-        if self._models != self._routed_models or expired != self._expired:
-            self._expired = expired
-            self._assign_table()
-            for wake in self._wakes.values():
-                wake.set()
-        self._tell(self.using)
+    async def _see_off(self, member: Member) -> None:
+        """Wait until what an endpoint was asked before it left is answered, or it is silent; then close it."""
+        endpoint = member.engine.endpoint
+        if not self.knows(endpoint):
+            self._forget(member)  # once more: it may have been looked at while it left
+        while self._lanes.is_draining(endpoint):
+            if self._lanes.longest_silence_s(endpoint) > self._limits.trial.silence_s:
+                self._routing.assign_table(is_lost=lambda lane: lane.endpoint == endpoint)
+            await asyncio.sleep(self._limits.busy_interval_s)
+        self._leaving.discard(member)
+        await member.close()
 
-    def _tell(self, using: Using) -> None:
-        self._peers.tell(PeerReport(using, self._ledger.counts, self._answering, self._ledger.usage.usages))
+    def _forget(self, member: Member) -> None:
+        endpoint = member.engine.endpoint
+        self._warmups.keep_only(endpoint, frozenset())
+        self._trials.forget(endpoint)
+        self._orders.forget(member.engine)
+        self._lanes.forget(endpoint)
+
+    def look_at_repository(self) -> None:
+        """Read the repository; a change is followed in routing at once, and the endpoints are looked at."""
+        if self._routing.read_repository():
+            for member in self._endpoints.values():
+                member.wake.set()
 
     async def look_at(self, engine: Engine) -> None:
-        """One round: read the repository, observe the engine, tell it what to hold, renew the table."""
+        """One round: read the repository, observe the endpoint, tell it what to hold, renew the table."""
+        endpoint = engine.endpoint
+        member = self._endpoints[endpoint]
         self.look_at_repository()
         try:
-            held = await self._orders.give(
-                engine, lambda: self._snapshot, lambda desired: self._prepare(engine.name, desired)
-            )
-            observed = await self._judge(engine, held)
-            may_return = await self._trials.may_take_part(engine, self._models, observed)
+            prepare = partial(self._prepare, endpoint)
+            held = await self._orders.give(engine, lambda: self._routing.snapshot, prepare)
+            has_clients = any(lane.endpoint == endpoint for lane in self._routing.lanes)
+            manner = Manner(is_gentle=has_clients, is_brief=not self._orders.leads(engine))
+            find_signature = partial(self._signature, endpoint)
+            judged = await self._warmups.judge(engine, held, find_signature, manner)
+            observed = {**self._orders.damaged(endpoint), **judged}
+            is_back = self._trials.is_on(endpoint)
+            may_take_part = await self._trials.may_take_part(engine, self.models, observed)
         except EngineError as error:
-            if self._complaints.get(engine.name) != error.message:  # said once, not in every round
-                self._complaints[engine.name] = error.message
-                log.info("engine %s: %s", engine.name, error.message)
-            self._lose(engine.name, error.message)
+            if self._endpoints.has(member):
+                if member.complaint != error.message:  # said once, not in every round
+                    member.complaint = error.message
+                    log.info("endpoint %s: %s", endpoint, error.message)
+                self._lose(member, error.message)
             return
-        self._complaints.pop(engine.name, None)
-        self._rounds[engine.name] += 1
+        if not self._endpoints.has(member):
+            return  # it left meanwhile
+        member.complaint = ""
+        member.rounds += 1
         self._sightings.tell(engine, observed)
-        if may_return and observed != self._observed.get(engine.name):
-            self._observed[engine.name] = observed
-            self._assign_table()
-            for name in filter(self._orders.is_waiting, self._wakes):
-                self._wakes[name].set()
+        if may_take_part and observed != self.observed.get(endpoint):
+            if is_back and any(engine_of(other) == engine.name for other in self.observed):
+                self._lanes.begin_slowly(endpoint, self._limits.slow_start_s)
+            self._were_up.add(engine.name)
+            self._routing.observed[endpoint] = observed
+            self._routing.assign_table()
+            for name in filter(self._orders.is_waiting, self._endpoints):
+                self._endpoints[name].wake.set()
 
-    def _prepare(self, engine: str, desired: Desired) -> None:
+    def _prepare(self, endpoint: str, desired: Desired) -> None:
         """What will be unloaded is gone already, whoever wishes for it from now on; what is missing is loading."""
-        if engine in self._observed:
-            states = self._observed[engine]
-            self._observed[engine] = {
+        states = self.observed.get(endpoint)
+        if states is not None:
+            self._routing.observed[endpoint] = {
                 (model, version): states.get((model, version), Observed(VersionState.LOADING))
                 for model, versions in desired.items()
                 for version in versions
             }
-            self._assign_table()
+            self._routing.assign_table()
 
-    async def _judge(self, engine: Engine, held: States) -> States:
-        """What this process thinks of each version: warmed and right, or not, and what is damaged."""
-        self._warmups.keep_only(engine.name, frozenset(k for k, s in held.items() if s.state is VersionState.READY))
-        resident = plan_resident_on(self._snapshot, engine.name)
-        ready = [
-            key
-            for key, seen in held.items()
-            if seen.state is VersionState.READY and key[1] in resident.get(key[0], ()) and key[0] in self._models
-        ]
-        for key in ready:
-            self._warm(engine, key)
-        await self._warmups.settle(engine.name, _WARMUP_MOMENT_S)
-        judged = {key: seen for key in ready if (seen := self._warm(engine, key)) is not None}
-        return {**self._orders.damaged, **held, **judged}
-
-    def _warm(self, engine: Engine, key: tuple[str, int]) -> Observed | None:
-        """None for what has just left the repository."""
-        model = self._models.get(key[0])
-        published = model.versions.get(key[1]) if model else None
-        if published is None:
+    def _signature(self, endpoint: str, key: tuple[str, int]) -> Signature | None:
+        """Of a (model, version) that an endpoint is to hold; None of any other."""
+        name, version = key
+        if version not in plan_resident_on(self._routing.snapshot, endpoint).get(name, ()):
             return None
-        has_clients = any(lane.engine == engine.name for lane in lanes_in(self._router.table.models))
-        manner = Manner(is_gentle=has_clients, is_brief=not self._orders.leads(engine))
-        return self._warmups.state(engine, *key, published.signature, manner)
+        return self.models[name].versions[version].signature
 
-    def _lose(self, engine: str, reason: str) -> None:
-        self._sightings.tell_down(self._engines[engine])
-        self._warmups.keep_only(engine, frozenset())
-        if self._observed.pop(engine, None) is None:
+    def _lose(self, member: Member, reason: str) -> None:
+        endpoint = member.engine.endpoint
+        self._sightings.tell_down(member.engine)
+        self._warmups.keep_only(endpoint, frozenset())
+        if self._routing.observed.pop(endpoint, None) is None:
             return
-        log.warning("engine %s is left out of routing: %s", engine, reason)
-        self._trials.begin(engine)
-        self._assign_table(is_lost=lambda lane: lane.engine == engine)
-        self._wakes[engine].set()
-
-    @property
-    def _answering(self) -> Mapping[str, int]:
-        return {name: route.live for name, route in self._router.table.models.items()}
-
-    @property
-    def _snapshot(self) -> Snapshot:
-        return Snapshot(tuple(self._engines), self._models, self._observed, self._answering, self._expired)
-
-    def _assign_table(self, is_lost: Callable[[LaneKey], bool] = lambda _: False) -> None:
-        told = lanes_in(self._router.table.models)
-        while not (wished := plan_lanes(self._snapshot)) <= told:
-            # Said before it is done, and the repository read once more: whoever unloads reads both the other way round.
-            told |= wished
-            self._tell(with_lanes(self.using, told))
-            self._models = self._repository.scan()
-        routes = plan_routes(self._snapshot, self._lanes.get)
-        loading = frozenset(name for name, states in self._observed.items() if _is_loading(states))
-        self._router.assign(RoutingTable(tuple(self._engines), routes, loading), asyncio.get_running_loop().time())
-        self._routed_models = self._models
-        self._lanes.keep_only(lanes_in(routes), is_lost)
-        self._tell(self.using)
-        is_whole = set(self._observed) == set(self._engines)
-        self._readiness.note(routes, is_whole and is_live_everywhere(self._models, self._observed))
-
-
-def _is_loading(states: States) -> bool:
-    return any(seen.state in _UNSETTLED for seen in states.values())
+        log.warning("endpoint %s is left out of routing: %s", endpoint, reason)
+        self._trials.begin(endpoint)
+        self._routing.assign_table(is_lost=lambda lane: lane.endpoint == endpoint)
+        member.wake.set()

@@ -81,10 +81,11 @@ class Mirror:
         is_canary = model.canary is not None and model.canary.version == route.version
         if not model.mirror and not is_canary:
             return
-        for engine, lane in route.lanes.items():
+        for engine, lanes in route.lanes.items():
             share = max(model.mirror.get(engine, 0.0), self._limits.canary_share if is_canary else 0.0)
             if engine == answer.engine or not self._is_due((model.name, route.version, engine), share):
                 continue
+            lane = lanes[0] if len(lanes) == 1 else min(lanes, key=lambda one: one.workload.cost)
             if len(self._tasks) >= self._limits.in_flight or lane.batcher.queued_rows:
                 self._events.mirrored(model.name, route.version, DROPPED, None)
                 continue

@@ -1,6 +1,6 @@
-"""What each engine is told to hold, where telling it is this process's part.
+"""What each endpoint is told to hold, where telling it is this process's part.
 
-Rules: only the leading process tells an engine. What is damaged or has to wait for its turn is left out of what is
+Rules: only the leading process tells an endpoint. What is damaged or has to wait for its turn is left out of what is
 told; what any process still uses is left in. The repository was read before the others are asked what they use: what a
 peer begins to use from then on is resident by a later reading. Must not know what routing makes of it.
 """
@@ -29,27 +29,33 @@ class Orders:
         self._turns = LoadTurns(turn_s)
         self._behind: set[str] = set()
 
-    @property
-    def damaged(self) -> States:
-        """The versions that are not what was published, each with the reason."""
-        return self._damage.states
+    def damaged(self, endpoint: str) -> States:
+        """The versions that an endpoint lacks because they are not what was published, each with the reason."""
+        return self._damage.states(endpoint)
 
-    def is_waiting(self, engine: str) -> bool:
-        """Whether this engine has to load something, and waits for another."""
-        return self._turns.is_waiting(engine)
+    def is_waiting(self, endpoint: str) -> bool:
+        """Whether this endpoint has to load something, and waits for another."""
+        return self._turns.is_waiting(endpoint)
 
-    def are_open(self, engine: str) -> bool:
-        """Whether this engine has yet to do something, or to be told."""
-        return engine in self._behind or self.is_waiting(engine)
+    def are_open(self, endpoint: str) -> bool:
+        """Whether this endpoint has yet to do something, or to be told."""
+        return endpoint in self._behind or self.is_waiting(endpoint)
 
     def leads(self, engine: Engine) -> bool:
-        """Whether this process is the one that tells the engine what to hold."""
-        return self._peers.lead(f"{engine.name} at {engine.address}")
+        """Whether this process is the one that tells the endpoint what to hold."""
+        return self._peers.lead(_leadership(engine))
+
+    def forget(self, engine: Engine) -> None:
+        """The endpoint is gone: if another process still finds it, that one may lead."""
+        self._behind.discard(engine.endpoint)
+        self._turns.forget(engine.endpoint)
+        self._damage.forget(engine.endpoint)
+        self._peers.stop_leading(_leadership(engine))
 
     async def give(
         self, engine: Engine, take_snapshot: Callable[[], Snapshot], about_to_tell: Callable[[Desired], None]
     ) -> States:
-        """Tell the engine what to hold, if need be; returns what it says it holds.
+        """Tell the endpoint what to hold, if need be; returns what it says it holds.
 
         `about_to_tell` hears what it will be told, just before. Raises EngineUnreachable, EngineFailed.
         """
@@ -57,24 +63,28 @@ class Orders:
         observed = await engine.observe(models)
         if not self.leads(engine):
             return observed
-        await self._damage.look(self._desired(engine, observed, take_snapshot()), observed)
+        await self._damage.look(engine.endpoint, self._desired(engine, observed, take_snapshot()), observed)
         # Once more: while files were read, somebody may have begun to use what is not to be unloaded then.
         desired = self._damage.leave_out(self._desired(engine, observed, take_snapshot()), observed)
         if not needs_change(desired, observed):
-            self._behind.discard(engine.name)
+            self._behind.discard(engine.endpoint)
             return observed
         about_to_tell(desired)
         try:
             await engine.serve(desired)
         except EngineFailed as error:
-            log.error("engine %s does not take its versions: %s", engine.name, error.message)
+            log.error("%s does not take its versions: %s", engine.endpoint, error.message)
             return observed  # refusing what it is told costs it nothing it has
-        self._behind.add(engine.name)
+        self._behind.add(engine.endpoint)
         return await engine.observe(frozenset(take_snapshot().models))
 
     def _desired(self, engine: Engine, observed: States, snapshot: Snapshot) -> Desired:
-        in_use = self._lanes.held(engine.name).union(
-            *(report.using.get(engine.name, frozenset()) for report in self._peers.others().values())
+        in_use = self._lanes.held(engine.endpoint).union(
+            *(report.using.get(engine.endpoint, frozenset()) for report in self._peers.others().values())
         )
-        desired = desired_versions(plan_resident_on(snapshot, engine.name), in_use)
-        return self._turns.leave_out(engine.name, desired, observed, snapshot)
+        desired = desired_versions(plan_resident_on(snapshot, engine.endpoint), in_use)
+        return self._turns.leave_out(engine.endpoint, desired, observed, snapshot)
+
+
+def _leadership(engine: Engine) -> str:
+    return f"{engine.name} at {engine.address}"

@@ -34,12 +34,21 @@ class Observed:
     reason: str = ""
 
 
+def engine_of(endpoint: str) -> str:
+    """The engine that an endpoint answers as: an endpoint's name begins with it."""
+    return endpoint.partition("/")[0]
+
+
 class Engine(Protocol):
-    """A model server."""
+    """A model server: one endpoint of an engine."""
 
     @property
     def name(self) -> str:
-        """`torchserve` or `tfserving`."""
+        """The engine it answers as: `torchserve` or `tfserving`."""
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint it is, by one name in all gateway processes: the engine's, a slash, its address."""
 
     @property
     def implementation(self) -> str:
@@ -94,7 +103,7 @@ class Repository(Protocol):
 
 
 Using = Mapping[str, frozenset[tuple[str, int]]]
-"""By engine: the (model, version) that a gateway process routes to, or holds requests on."""
+"""By endpoint: the (model, version) that a gateway process routes to, or holds requests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,9 @@ class Peers(Protocol):
 
     def lead(self, what: str) -> bool:
         """Whether this process is the one that sees to `what`; of all of them one at a time is."""
+
+    def stop_leading(self, what: str) -> None:
+        """Leave `what` to another process, or to nobody. Idempotent."""
 
     def tell(self, report: PeerReport) -> None:
         """Let the others know what this process uses, before it does, and what it has counted. Raises nothing."""
@@ -139,17 +151,23 @@ class Events(Protocol):
     def batch_done(self, engine: str, model: str, version: int, rows: int) -> None:
         """An engine answered a batch of this many rows."""
 
-    def in_flight_changed(self, engine: str, requests: int) -> None:
-        """Requests an engine is working on went up or down by this many."""
+    def in_flight_changed(self, endpoint: str, requests: int) -> None:
+        """Requests an endpoint is working on went up or down by this many."""
 
     def queue_changed(self, engine: str, rows: int) -> None:
         """Rows waiting for an engine went up or down by this many."""
 
     def engine_seen(self, engine: str, implementation: str, is_up: bool) -> None:
-        """An engine was probed."""
+        """An endpoint of an engine was probed; whether any of that engine is up now."""
+
+    def endpoint_seen(self, endpoint: str, is_up: bool) -> None:
+        """An endpoint was probed."""
+
+    def endpoint_left(self, endpoint: str) -> None:
+        """There is no such endpoint any more."""
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
-        """A version was observed on an engine; None when it is not there."""
+        """The best that any endpoint of an engine made of a version; None when it is on none."""
 
     def mirrored(self, model: str, version: int, result: str, max_abs_diff: float | None) -> None:
         """A copy of a request was made, or dropped: match, mismatch, error, dropped."""

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from gateway.core.arrival import Arrival
 from gateway.core.canary import judge
 from gateway.core.claims import flipped, renewed
 from gateway.core.errors import ServingError
 from gateway.core.plan import Plan, engines_of
-from gateway.core.ports import Observed, VersionState
+from gateway.core.ports import Engine, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
+from gateway.core.rollout_failures import BadVersion, RolloutFailed
 from gateway.core.speed import COMPARED_ROWS, measure_slowdown
 from gateway.core.surroundings import Surroundings
 from gateway.core.warmup import tile
@@ -26,15 +28,6 @@ from gateway.core.windows import Moment, baseline, between, take_moment
 _RENEWAL_S = 4.0
 _POLL_S = 0.05
 _FOLLOW_TIMEOUT_S = 5.0
-_OLD_NEWS_S = 10.0
-
-
-class RolloutFailed(Exception):
-    """The rollout ends here; the live version is untouched. The message is the reason."""
-
-
-class BadVersion(RolloutFailed):
-    """It ends because of the version: it does not load, answers wrongly, or is slower or worse than it may be."""
 
 
 class Promotion:
@@ -48,19 +41,17 @@ class Promotion:
         published = around.keeper.models.get(model)  # it may have left the repository this moment
         self._engines = engines_of(plan, published, around.engines) if published else ()
         self._renewed_at = 0.0
-        self._began_at = time.monotonic()
-        self._rounds = {engine: around.keeper.rounds(engine) for engine in self._engines}
         self._at_start = self._moment()
-        self._seen_before = {engine: self._seen(engine) for engine in self._engines}
+        self._arrival = Arrival((model, plan.version), self._engines, around.keeper, around.peers)
 
     async def run(self) -> None:
         """Go through every phase. Raises RolloutFailed, ServingError; what is half done is withdrawn by the caller."""
         await self._note(memory_before=self._around.read_memory())
         with self._phase("load"):
-            await self._wait(self._is_loaded, self._plan.load_timeout_s, self._why_not_ready)
+            await self._wait(self._arrival.is_loaded, self._plan.load_timeout_s, self._arrival.why_not_ready)
         await self._note(phase="warm")
         with self._phase("warm"):
-            await self._wait(self._is_ready, self._plan.load_timeout_s, self._why_not_ready)
+            await self._wait(self._arrival.is_ready, self._plan.load_timeout_s, self._arrival.why_not_ready)
         # Who rolls back knows what he goes back to; the version that is live now may be too sick to be compared with.
         if self.record.kind == "promote" and self.record.from_version in self._published().versions:
             await self._note(phase="compare")
@@ -75,7 +66,7 @@ class Promotion:
         await self._note(phase="drain")
         await self._see_off(self.record.from_version)
 
-    # -- waiting for engines
+    # -- waiting
 
     async def _wait(self, is_done: Callable[[], bool], timeout_s: float, why_not: Callable[[], str]) -> None:
         deadline = time.monotonic() + timeout_s
@@ -84,54 +75,6 @@ class Promotion:
                 raise BadVersion(f"not within {timeout_s:g} s: {why_not()}")
             await asyncio.sleep(_POLL_S)
             await self._hold_claim()
-
-    def _seen(self, engine: str) -> Observed | None:
-        return self._around.keeper.observed.get(engine, {}).get((self._model, self._plan.version))
-
-    def _is_loaded(self) -> bool:
-        """Whether every engine has it loaded, warm or not. Raises RolloutFailed when one cannot."""
-        return self._all(VersionState.WARMING, VersionState.READY)
-
-    def _is_ready(self) -> bool:
-        """Whether every engine answers rightly with it, and every gateway process knows. Raises RolloutFailed."""
-        key = (self._model, self._plan.version)
-        return self._all(VersionState.READY) and all(
-            key in report.using.get(engine, frozenset())
-            for report in self._around.peers.others().values()
-            for engine in self._engines
-        )
-
-    def _all(self, *wanted: VersionState) -> bool:
-        seen = {engine: self._seen(engine) for engine in self._engines}
-        for engine, observed in seen.items():
-            if observed is not None and observed.state is VersionState.ERROR and self._is_news(engine, observed):
-                raise BadVersion(f"{engine}: {observed.reason}")
-        return all(
-            observed is not None and observed.state in wanted and self._was_looked_at(engine)
-            for engine, observed in seen.items()
-        )
-
-    def _was_looked_at(self, engine: str) -> bool:
-        """Whether what is known of an engine is from after the claim; the round then under way may be from before."""
-        return self._around.keeper.rounds(engine) >= self._rounds[engine] + 2
-
-    def _is_news(self, engine: str, observed: Observed) -> bool:
-        """Whether a failure is of this attempt: what an engine says of an earlier one may stand for a while."""
-        is_old = observed == self._seen_before[engine] and time.monotonic() - self._began_at < _OLD_NEWS_S
-        return self._was_looked_at(engine) and not is_old
-
-    def _why_not_ready(self) -> str:
-        states = []
-        for engine in self._engines:
-            seen = self._seen(engine)
-            is_up = engine in self._around.keeper.observed
-            states.append(f"{engine} {seen.state.value if seen else 'has not begun' if is_up else 'is down'}")
-        key = (self._model, self._plan.version)
-        for name, report in self._around.peers.others().items():
-            without = [engine for engine in self._engines if key not in report.using.get(engine, frozenset())]
-            if without:
-                states.append(f"gateway {name} does not have it on {' and '.join(without)}")
-        return ", ".join(states)
 
     # -- comparing
 
@@ -145,16 +88,24 @@ class Promotion:
         inputs = tile(golden.inputs, COMPARED_ROWS) if published.signature.is_batchable else golden.inputs
         pair = (self.record.from_version, self._plan.version)
         for name in self._engines:
-            holds = self._around.keeper.observed.get(name, {}).get((self._model, self.record.from_version))
-            if holds is None or holds.state is not VersionState.READY:
+            engine = self._with_both(name, pair)
+            if engine is None:
                 continue
-            engine = self._around.engines[name]
             slowdown = await measure_slowdown(engine, self._model, pair, inputs, self._hold_claim)
             if slowdown is not None and slowdown > self._plan.max_slowdown:
                 raise BadVersion(
                     f"{name} takes {slowdown:.1f} times as long with it as with version {self.record.from_version}; "
                     f"allowed is {self._plan.max_slowdown:g} times"
                 )
+
+    def _with_both(self, engine: str, versions: tuple[int, int]) -> Engine | None:
+        """An endpoint of an engine that has both versions: they are the same on all of them."""
+        observed = self._around.keeper.observed
+        for one in self._around.keeper.endpoints(engine):
+            held = [observed.get(one.endpoint, {}).get((self._model, version)) for version in versions]
+            if all(seen is not None and seen.state is VersionState.READY for seen in held):
+                return one
+        return None
 
     # -- canary
 
@@ -266,7 +217,7 @@ class Promotion:
                 await self._wait(is_drained, self._plan.drain_timeout_s, lambda: "requests still hold it")
             await self._note(phase="unload")
             with self._phase("unload"):
-                await self._wait(is_unloaded, self._plan.drain_timeout_s, lambda: "an engine still holds it")
+                await self._wait(is_unloaded, self._plan.drain_timeout_s, lambda: "an endpoint still holds it")
         except RolloutFailed as problem:
             # The new version is live all the same; the keeper goes on trying.
             self.record = replace(self.record, reason=f"version {version} is not unloaded yet: {problem}")

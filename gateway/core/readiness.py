@@ -2,8 +2,10 @@
 
 Rules: the first time every engine must have every live version, so that nobody is sent to half a platform; after that
 one engine is enough, for the other may be away. A model published later counts from when it could first be answered.
+A process that is about to stop says so first: it is ready no more, and answers whatever it is asked all the same.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 from gateway.core.router import ModelRoute
@@ -26,6 +28,25 @@ class Readiness:
     def is_ready(self, routes: Routes) -> bool:
         """Whether every model that could be answered once can be answered with these routes."""
         return self._was_ready and all(_has_answer(routes[name]) for name in routes.keys() & self._were_ready)
+
+
+class Notice:
+    """That this process is about to stop, for whoever tells balancers and clients."""
+
+    def __init__(self) -> None:
+        self._given = asyncio.Event()
+
+    @property
+    def is_given(self) -> bool:
+        return self._given.is_set()
+
+    def give(self) -> None:
+        """Say so; it cannot be taken back."""
+        self._given.set()
+
+    async def wait_given(self) -> None:
+        """Return once it is."""
+        await self._given.wait()
 
 
 def can_answer_all(routes: Routes) -> bool:

@@ -13,11 +13,12 @@ from dataclasses import replace
 from gateway.core import records
 from gateway.core.claims import check_unclaimed, claimed, flipped_back, withdrawn
 from gateway.core.errors import Conflict, InvalidRequest, NotFound, ServingError, Unavailable
+from gateway.core.lifecycle import engines_up, has_version
 from gateway.core.orphans import Orphans
 from gateway.core.plan import Plan, check_engines_exist, check_plan, engines_of
-from gateway.core.ports import VersionState
-from gateway.core.promotion import BadVersion, Promotion, RolloutFailed, wait_followed
+from gateway.core.promotion import Promotion, wait_followed
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
+from gateway.core.rollout_failures import BadVersion, RolloutFailed
 from gateway.core.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -252,7 +253,8 @@ class Rollouts:
 
     def _check_engines(self, plan: Plan, model: PublishedModel) -> None:
         wanted = engines_of(plan, model, self._around.engines)
-        down = [name for name in wanted if name not in self._around.keeper.observed]
+        up = engines_up(self._around.keeper.observed)
+        down = [name for name in wanted if name not in up]
         if down:
             raise Unavailable(
                 f"{' and '.join(down)} cannot load it now: wait until it is up (a promote may also go on with the "
@@ -262,8 +264,8 @@ class Rollouts:
     def _is_ready(self, model: str, version: int) -> bool:
         """Whether every engine that is up answers with this version, in this process's eyes."""
         published, observed = self._published(model), self._around.keeper.observed
-        states = [held.get((model, version)) for engine, held in observed.items() if published.is_for(version, engine)]
-        return bool(states) and all(seen is not None and seen.state is VersionState.READY for seen in states)
+        engines = [engine for engine in engines_up(observed) if published.is_for(version, engine)]
+        return bool(engines) and all(has_version(observed, engine, (model, version)) for engine in engines)
 
     async def _keep_fewer(self, model: str, keep: int) -> None:
         await self._around.repository.change(model, lambda now: replace(now, kept=now.kept[:keep]))

@@ -1,7 +1,8 @@
-"""Which version on which engine answers a request.
+"""Which version on which endpoint of which engine answers a request.
 
 Rules: routing reads one immutable table, replaced whole by one assignment, so a request sees a change entirely or not
-at all. A lane is in the table only while its engine has its version ready. Must not know why the table changed.
+at all. A lane is in the table only while its endpoint has its version ready. The engine goes by its share of the
+traffic; of its endpoints the one that has the least to do is asked first. Must not know why the table changed.
 """
 
 import asyncio
@@ -14,28 +15,34 @@ from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.leases import Leases
 from gateway.core.published import ImageRecipe
 from gateway.core.tensors import Signature
+from gateway.core.workload import Workload
+
+_LOADING_COST = 10.0
+"""How many times as much it costs to ask an endpoint that loads a version, next to one that does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One version on one engine: its queue, and the holds on it."""
+    """One version on one endpoint: its queue, the holds on it, and what else the endpoint has to do."""
 
     engine: str
+    endpoint: str
     batcher: Batcher
     leases: Leases
+    workload: Workload
 
 
 @dataclass(frozen=True, slots=True)
 class VersionRoute:
     """A version that can be asked for. No lanes: it is known, but no engine has it ready.
 
-    `engines` are those it was made for, None is all there are.
+    `lanes` are by engine, one an endpoint; `engines` are those it was made for, None is all there are.
     """
 
     version: int
     signature: Signature
     image: ImageRecipe | None
-    lanes: Mapping[str, Lane]
+    lanes: Mapping[str, tuple[Lane, ...]]
     engines: frozenset[str] | None = None
 
 
@@ -66,11 +73,15 @@ class ModelRoute:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """All that routing knows. `engines` are the names a client may force, `loading` those at work on a new version."""
+    """All that routing knows. `engines` are the names a client may force.
+
+    `loading` are the endpoints at work on a new version, `loading_engines` those that have no other endpoint.
+    """
 
     engines: tuple[str, ...]
     models: Mapping[str, ModelRoute] = field(default_factory=dict)
     loading: frozenset[str] = frozenset()
+    loading_engines: frozenset[str] = frozenset()
 
 
 class Router:
@@ -81,6 +92,7 @@ class Router:
         self._turns: dict[str, dict[str, float]] = {}
         self._empty_since: dict[tuple[str, int], float] = {}
         self._changed = asyncio.Event()
+        self._asked = 0
 
     @property
     def table(self) -> RoutingTable:
@@ -138,13 +150,14 @@ class Router:
             raise InvalidRequest(f"unknown engine {name!r}: expected one of {list(self.table.engines)}")
 
     def lanes(self, model: str, route: VersionRoute, forced: str | None) -> tuple[Lane, ...]:
-        """The lanes to try, best first: the forced engine alone, or the one whose turn it is, then the others.
+        """The lanes to try, best first: those of the forced engine, or of the one whose turn it is, then of the others.
 
         Raises InvalidRequest for a forced engine that the version was not made for.
         """
         if forced is not None:
             if forced in route.lanes:
-                return (route.lanes[forced],)
+                lanes = route.lanes[forced]
+                return lanes if len(lanes) == 1 else self._least_first(lanes)
             if route.engines is not None and forced not in route.engines:
                 there = " and ".join(sorted(route.engines))
                 raise InvalidRequest(f"{model} version {route.version} is for {there} alone, not for {forced!r}")
@@ -152,7 +165,31 @@ class Router:
         if not route.lanes:
             return ()
         first = self._next_turn(model, route)
-        return (route.lanes[first], *(lane for name, lane in route.lanes.items() if name != first))
+        lanes = route.lanes[first]
+        if len(lanes) > 1:
+            lanes = self._least_first(lanes)
+        for name, spare in route.lanes.items():
+            if name != first:
+                lanes += spare if len(spare) == 1 else self._spare_order(spare)
+        return lanes
+
+    def _least_first(self, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+        """An engine's lanes, the one that has the least to do first; of equals the one that was first longest ago."""
+        ordered = tuple(sorted(lanes, key=lambda lane: (self._cost(lane), lane.workload.turn)))
+        self._asked += 1
+        ordered[0].workload.turn = self._asked
+        return ordered
+
+    def _spare_order(self, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+        """The same for the lanes of an engine that is asked only if another fails; it has turns of its own."""
+        ordered = tuple(sorted(lanes, key=lambda lane: (self._cost(lane), lane.workload.spare_turn)))
+        self._asked += 1
+        ordered[0].workload.spare_turn = self._asked
+        return ordered
+
+    def _cost(self, lane: Lane) -> float:
+        cost = lane.workload.cost
+        return cost * _LOADING_COST if lane.endpoint in self._table.loading else cost
 
     def _next_turn(self, model: str, route: VersionRoute) -> str:
         """Smooth weighted round robin over the engines that are there: exact shares, evenly spread.
@@ -170,10 +207,14 @@ class Router:
             total += weight
         first = max(route.lanes, key=turns.__getitem__)
         turns[first] -= total
-        return self._stand_in(first, route, weights) if first in self.table.loading else first
+        return self._stand_in(first, route, weights) if first in self.table.loading_engines else first
 
     def _stand_in(self, engine: str, route: VersionRoute, weights: Mapping[str, float]) -> str:
         """The engine with the shortest line that loads nothing and has a share of its own; else the one given."""
-        free = [name for name in route.lanes if name not in self.table.loading and weights.get(name)]
-        best = min(free, key=lambda name: route.lanes[name].batcher.queued_rows, default=engine)
-        return engine if route.lanes[best].batcher.is_behind else best
+        shortest = {
+            name: min((lane.batcher for lane in lanes), key=lambda batcher: batcher.queued_rows)
+            for name, lanes in route.lanes.items()
+            if name not in self.table.loading_engines and weights.get(name)
+        }
+        best = min(shortest, key=lambda name: shortest[name].queued_rows, default=engine)
+        return engine if best not in shortest or shortest[best].is_behind else best

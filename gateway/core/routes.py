@@ -1,7 +1,7 @@
-"""The routing table that follows from what is published and what the engines have: a snapshot in, routes out.
+"""The routing table that follows from what is published and what the endpoints have: a snapshot in, routes out.
 
-Rules: pure, nothing here waits or is told. A lane is planned only where its version is resident and its engine has it
-ready, engines always in the same order. A canary past its claim gets no traffic, for nobody judges it any more. Must
+Rules: pure, nothing here waits or is told. A lane is planned only where its version is resident and its endpoint has it
+ready, endpoints always in the same order. A canary past its claim gets no traffic, for nobody judges it any more. Must
 not know how lanes are made or how long they live.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.core.lifecycle import LaneKey, States, answering_version, resident_versions
-from gateway.core.ports import Using, VersionState
+from gateway.core.ports import Using, VersionState, engine_of
 from gateway.core.published import PublishedModel
 from gateway.core.router import Canary, Lane, ModelRoute, VersionRoute
 from gateway.core.tensors import Signature
@@ -19,11 +19,11 @@ from gateway.core.tensors import Signature
 class Snapshot:
     """All that routing follows from.
 
-    `engines` are all there are, `observed` what those that take part hold. `answering` is, by model, the version that
-    unversioned requests have gone to so far; `expired` the models whose candidate's claim has run out.
+    `endpoints` are all there are, in order, `observed` what those that take part hold. `answering` is, by model, the
+    version that unversioned requests have gone to so far; `expired` the models whose candidate's claim has run out.
     """
 
-    engines: tuple[str, ...]
+    endpoints: tuple[str, ...]
     models: Mapping[str, PublishedModel]
     observed: Mapping[str, States]
     answering: Mapping[str, int]
@@ -40,8 +40,9 @@ def plan_resident(snapshot: Snapshot) -> Mapping[str, tuple[int, ...]]:
     return {name: resident_versions(model, _answering(snapshot, model)) for name, model in snapshot.models.items()}
 
 
-def plan_resident_on(snapshot: Snapshot, engine: str) -> Mapping[str, tuple[int, ...]]:
-    """Those of them that were made for this engine; none of a model still says that it holds none of it."""
+def plan_resident_on(snapshot: Snapshot, endpoint: str) -> Mapping[str, tuple[int, ...]]:
+    """Those of them that were made for this endpoint's engine; none of a model still says that it holds none of it."""
+    engine = engine_of(endpoint)
     return {
         name: tuple(version for version in versions if snapshot.models[name].is_for(version, engine))
         for name, versions in plan_resident(snapshot).items()
@@ -49,7 +50,7 @@ def plan_resident_on(snapshot: Snapshot, engine: str) -> Mapping[str, tuple[int,
 
 
 def plan_lanes(snapshot: Snapshot) -> frozenset[LaneKey]:
-    """Every version on every engine that requests may be sent to."""
+    """Every version on every endpoint that requests may be sent to."""
     return frozenset(
         key
         for name, versions in plan_resident(snapshot).items()
@@ -67,19 +68,26 @@ def plan_routes(snapshot: Snapshot, lane: Callable[[LaneKey, Signature], Lane]) 
 def lanes_in(routes: Mapping[str, ModelRoute]) -> frozenset[LaneKey]:
     """The lanes that routes lead to."""
     return frozenset(
-        LaneKey(engine, model.name, route.version)
+        LaneKey(lane.endpoint, model.name, route.version)
         for model in routes.values()
         for route in model.versions.values()
-        for engine in route.lanes
+        for lanes in route.lanes.values()
+        for lane in lanes
     )
 
 
 def with_lanes(using: Using, lanes: frozenset[LaneKey]) -> Using:
     """What a process uses once it uses these lanes too."""
     return {
-        engine: versions | {(key.model, key.version) for key in lanes if key.engine == engine}
-        for engine, versions in using.items()
+        endpoint: versions | {(key.model, key.version) for key in lanes if key.endpoint == endpoint}
+        for endpoint, versions in using.items()
     }
+
+
+def uses_everywhere(using: Using, engine: str, key: tuple[str, int]) -> bool:
+    """Whether a process uses a (model, version) on every endpoint of an engine that it uses at all, one at least."""
+    used = [versions for endpoint, versions in using.items() if engine_of(endpoint) == engine and versions]
+    return bool(used) and all(key in versions for versions in used)
 
 
 def _plan_route(
@@ -91,7 +99,9 @@ def _plan_route(
     versions = {}
     for version in resident:
         published = model.versions[version]
-        lanes = {key.engine: lane(key, published.signature) for key in _ready_lanes(snapshot, model.name, version)}
+        lanes: dict[str, tuple[Lane, ...]] = {}
+        for key in _ready_lanes(snapshot, model.name, version):
+            lanes[key.engine] = (*lanes.get(key.engine, ()), lane(key, published.signature))
         versions[version] = VersionRoute(version, published.signature, published.image, lanes, published.engines)
     candidate = model.candidate if model.name not in snapshot.expired else None
     canary = Canary(candidate.version, candidate.share, candidate.rollout) if candidate else None
@@ -99,10 +109,10 @@ def _plan_route(
 
 
 def _ready_lanes(snapshot: Snapshot, model: str, version: int) -> tuple[LaneKey, ...]:
-    held = {engine: snapshot.observed.get(engine, {}).get((model, version)) for engine in snapshot.engines}
+    held = {name: snapshot.observed.get(name, {}).get((model, version)) for name in snapshot.endpoints}
     return tuple(
-        LaneKey(engine, model, version)
-        for engine, seen in held.items()
+        LaneKey(endpoint, model, version)
+        for endpoint, seen in held.items()
         if seen is not None and seen.state is VersionState.READY
     )
 

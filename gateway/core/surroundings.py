@@ -3,19 +3,22 @@
 Rules: nothing but references to what the composition root made; no rollout owns any of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from gateway.core.counts import Ledger
 from gateway.core.keeper import Keeper
-from gateway.core.ports import Engine, Events, Peers, Repository
+from gateway.core.ports import Events, Peers, Repository
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """All that rollouts touch. `read_memory` gives the resident bytes of each engine that is measured, by name."""
+    """All that rollouts touch, of `engines` the names.
 
-    engines: Mapping[str, Engine]
+    `read_memory` gives the resident bytes of each engine that is measured, by name.
+    """
+
+    engines: Collection[str]
     repository: Repository
     keeper: Keeper
     peers: Peers

@@ -4,7 +4,7 @@ Rules: a ticket is over once, by its reply or because nobody waits for it. Share
 copied. Must not know an engine, a loop or a limit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -45,6 +45,20 @@ class Ticket:
         self.is_over = False
         self.answers: dict[int, Mapping[str, Tensor]] = {}
 
+    def add_part(self, start: int, share: Mapping[str, Tensor], started: float) -> Served | None:
+        """Keep the answer to the rows from `start` on, asked at `started`; returns the whole once it is there.
+
+        Its time upstream is all that was not spent before the first part went.
+        """
+        self.answers[start] = share
+        self.started = started if self.started is None else min(self.started, started)
+        parts = [part for _, part in sorted(self.answers.items(), key=lambda answer: answer[0])]
+        first = next(iter(share))
+        if sum(len(part[first]) for part in parts) < self.rows:
+            return None
+        outputs = {name: np.concatenate([part[name] for part in parts]) for name in share}
+        return Served(outputs, self.started - self.since, perf_counter() - self.started)
+
 
 Batch = Sequence[Share[Ticket]]
 
@@ -52,6 +66,14 @@ Batch = Sequence[Share[Ticket]]
 def count_rows(batch: Batch) -> int:
     """The rows of a batch."""
     return sum(stop - start for _, start, stop in batch)
+
+
+def stack_key(inputs: Mapping[str, Tensor]) -> Hashable:
+    """What the inputs of two requests must have in common to be rows of one batch."""
+    if len(inputs) == 1:
+        for tensor in inputs.values():
+            return tensor.shape[1:]
+    return tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
 
 
 def stack(batch: Batch) -> Mapping[str, Tensor]:

@@ -1,39 +1,42 @@
-"""Engines that answer clients load a new version one after the other: together they would take the machine from those
-clients for as long.
+"""Endpoints that answer clients load a new version one after the other: together they would take the machine from those
+clients for as long, and of several endpoints one at least is always at full pace.
 
-Rules: the order is that of the engines, so that every gateway process keeps the same one without asking; an engine
+Rules: the order is that of the endpoints, so that every gateway process keeps the same one without asking; an endpoint
 waits for those before it that are up, and not for ever. One that answers nobody loads at once.
 """
 
 import asyncio
 
-from gateway.core.lifecycle import Desired, States
-from gateway.core.ports import VersionState
+from gateway.core.lifecycle import SETTLED, Desired, States
 from gateway.core.routes import Snapshot, plan_lanes, plan_resident_on
 
 Key = tuple[str, int]
 
 
 class LoadTurns:
-    """Knows which loads wait, and since when; none waits for longer than `longest_s` seconds."""
+    """Knows which loads wait, and since when; none waits for longer than `longest_s` seconds for each one before it."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self._since: dict[tuple[str, Key], float] = {}
 
-    def is_waiting(self, engine: str) -> bool:
-        """Whether this engine has to load something, and waits for another."""
-        return any(waiting == engine for waiting, _ in self._since)
+    def is_waiting(self, endpoint: str) -> bool:
+        """Whether this endpoint has to load something, and waits for another."""
+        return any(waiting == endpoint for waiting, _ in self._since)
 
-    def leave_out(self, engine: str, desired: Desired, held: States, snapshot: Snapshot) -> Desired:
-        """`desired` without what this engine would have to load but an engine before it has yet to.
+    def forget(self, endpoint: str) -> None:
+        """It is gone."""
+        self._since = {key: since for key, since in self._since.items() if key[0] != endpoint}
 
-        `held` is what this engine says it holds.
+    def leave_out(self, endpoint: str, desired: Desired, held: States, snapshot: Snapshot) -> Desired:
+        """`desired` without what this endpoint would have to load but one before it has yet to.
+
+        `held` is what this endpoint says it holds.
         """
         now = asyncio.get_running_loop().time()
-        answering = {lane.engine for lane in plan_lanes(snapshot)}
-        names = list(snapshot.engines)
-        before = names[: names.index(engine)] if engine in answering else []
+        answering = {lane.endpoint for lane in plan_lanes(snapshot)}
+        names = list(snapshot.endpoints)
+        before = names[: names.index(endpoint)] if endpoint in answering else []
         residents = {name: plan_resident_on(snapshot, name) for name in before if name in answering}
         waits = {
             (model, version)
@@ -46,10 +49,11 @@ class LoadTurns:
                 for name, resident in residents.items()
             )
         }
-        others = {key: since for key, since in self._since.items() if key[0] != engine}
-        mine = {(engine, key): self._since.get((engine, key), now) for key in waits}
+        others = {key: since for key, since in self._since.items() if key[0] != endpoint}
+        mine = {(endpoint, key): self._since.get((endpoint, key), now) for key in waits}
         self._since = others | mine
-        waiting = {key for (_, key), since in mine.items() if now - since < self._longest_s}
+        longest_s = self._longest_s * len(residents)
+        waiting = {key for (_, key), since in mine.items() if now - since < longest_s}
         return {
             model: frozenset(v for v in versions if (model, v) not in waiting) for model, versions in desired.items()
         }
@@ -57,4 +61,4 @@ class LoadTurns:
 
 def _is_settled(states: States, key: Key) -> bool:
     seen = states.get(key)
-    return seen is not None and seen.state in (VersionState.READY, VersionState.ERROR)
+    return seen is not None and seen.state in SETTLED

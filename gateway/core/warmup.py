@@ -1,4 +1,4 @@
-"""A version that an engine has loaded is warmed and checked before anybody is sent to it.
+"""A version that an endpoint has loaded is warmed and checked before anybody is sent to it.
 
 Rules: the golden inputs are asked in batches of growing size, up to the largest the gateway sends, and every answer
 must be the known one. Of several gateway processes one does that, each of the others asks for a single row: nobody is
@@ -8,14 +8,14 @@ a failure is tried again later. Must not know what routing makes of a verdict.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gateway.core.agreement import Tolerance, find_difference
 from gateway.core.errors import ServingError
-from gateway.core.lifecycle import LaneKey
+from gateway.core.lifecycle import LaneKey, States
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Observed, Repository, VersionState
 from gateway.core.published import Golden
@@ -24,6 +24,7 @@ from gateway.core.tensors import Signature, Tensor
 log = logging.getLogger(__name__)
 
 _LONGEST_REST_S = 0.1
+_MOMENT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,44 @@ class _Verdict:
 
 
 class Warmups:
-    """The warm-ups under way and their results, by version on engine."""
+    """The warm-ups under way and their results, by version on endpoint."""
 
     def __init__(self, repository: Repository, limits: WarmupLimits) -> None:
         self._repository = repository
         self._limits = limits
         self._tasks: dict[LaneKey, asyncio.Task[_Verdict]] = {}
 
+    async def judge(
+        self,
+        engine: Engine,
+        held: States,
+        find_signature: Callable[[tuple[str, int]], Signature | None],
+        manner: Manner,
+    ) -> States:
+        """What to think of all that an endpoint says it holds, within a moment; most warm-ups end at once.
+
+        `find_signature` knows those of the versions that are to be warmed.
+        """
+        loaded = [key for key, seen in held.items() if seen.state is VersionState.READY]
+        self.keep_only(engine.endpoint, frozenset(loaded))
+        for key in loaded:
+            if (signature := find_signature(key)) is not None:
+                self.state(engine, *key, signature, manner)
+        running = [task for key, task in self._tasks.items() if key.endpoint == engine.endpoint and not task.done()]
+        if running:
+            await asyncio.wait(running, timeout=_MOMENT_S)
+        judged = {
+            key: self.state(engine, *key, signature, manner)
+            for key in loaded
+            if (signature := find_signature(key)) is not None
+        }
+        return {**held, **judged}
+
     def state(
         self, engine: Engine, model: str, version: int, signature: Signature, manner: Manner | None = None
     ) -> Observed:
         """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none."""
-        key = LaneKey(engine.name, model, version)
+        key = LaneKey(engine.endpoint, model, version)
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(
@@ -83,16 +110,11 @@ class Warmups:
             del self._tasks[key]
         return Observed(VersionState.ERROR, verdict.reason)
 
-    async def settle(self, engine: str, timeout_s: float) -> None:
-        """Give an engine's warm-ups a moment to end: most do at once."""
-        running = [task for key, task in self._tasks.items() if key.engine == engine and not task.done()]
-        if running:
-            await asyncio.wait(running, timeout=timeout_s)
-
-    def keep_only(self, engine: str, loaded: frozenset[tuple[str, int]]) -> None:
-        """Forget what an engine does not hold any more: it will be warmed again when it is back."""
-        for key in [key for key in self._tasks if key.engine == engine and (key.model, key.version) not in loaded]:
-            self.forget(key)
+    def keep_only(self, endpoint: str, loaded: frozenset[tuple[str, int]]) -> None:
+        """Forget what an endpoint does not hold any more: it will be warmed again when it is back."""
+        for key in tuple(self._tasks):
+            if key.endpoint == endpoint and (key.model, key.version) not in loaded:
+                self.forget(key)
 
     def forget(self, key: LaneKey) -> None:
         """Warm this one again when it is next reported ready."""

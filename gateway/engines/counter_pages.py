@@ -10,13 +10,17 @@ import fcntl
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import msgspec
 
+from gateway.engines.addresses import ServerAddress
+from gateway.engines.counter_sums import CounterSum
+from gateway.engines.lookup import Lookups, resolve
 from gateway.engines.own_counters import NoCounters, OwnCounters
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,10 @@ _NOTHING: Mapping[str, OwnCounters] = {}
 
 @dataclass(frozen=True, slots=True)
 class CounterPage:
-    """Where an engine tells its counters, and how that is read; `read` raises NoCounters."""
+    """Where an endpoint tells its counters, and how that is read; `read` raises NoCounters.
+
+    Behind a name there may be several, one for each address.
+    """
 
     engine: str
     url: str
@@ -45,10 +52,13 @@ class CounterPages:
         self._folder = folder
         self._lock: IO[str] | None = None
         self._found = _NOTHING
+        self._lookups = Lookups(resolve, READ_TIMEOUT_S)
+        self._places: dict[CounterPage, tuple[CounterPage, ...]] = {}
+        self._sums: dict[str, CounterSum] = {}
         self._said: dict[str, str] = {}
 
     def counters(self) -> Mapping[str, OwnCounters]:
-        """What was read last, by engine; an engine whose page could not be read is left out."""
+        """What was read last, by engine; an engine of which no page could be read is left out."""
         if self._folder is None:
             return self._found
         told = self._told(self._folder)
@@ -93,16 +103,43 @@ class CounterPages:
         return True
 
     async def _read_all(self, session: aiohttp.ClientSession) -> Mapping[str, OwnCounters]:
-        read = await asyncio.gather(*(self._read(session, page) for page in self._pages))
-        return {page.engine: counters for page, counters in zip(self._pages, read, strict=True) if counters is not None}
+        for page in self._pages:
+            await self._look_up(page)
+        pages = [place for page in self._pages for place in self._places[page]]
+        read = await asyncio.gather(*(self._read(session, page) for page in pages))
+        found: dict[str, dict[str, OwnCounters | None]] = {}
+        for page, counters in zip(pages, read, strict=True):
+            found.setdefault(page.engine, {})[page.url] = counters
+        sums = {engine: self._sum(engine).add_up(by_url) for engine, by_url in found.items()}
+        return {engine: counters for engine, counters in sums.items() if counters is not None}
+
+    def _sum(self, engine: str) -> CounterSum:
+        return self._sums.setdefault(engine, CounterSum())
+
+    async def _look_up(self, page: CounterPage) -> None:
+        """Find what is behind a page's name; what was found last holds on while nobody answers."""
+        parts = urlsplit(page.url)
+        server = ServerAddress(parts.hostname or "", (parts.port or 80,))
+        if server.is_literal:
+            self._places[page] = (page,)
+            return
+        try:
+            found = await self._lookups.find(server.host)
+        except OSError as error:
+            self._places.setdefault(page, ())
+            self._say(server.host, f"{server.host} cannot be looked up: {error}")
+            return
+        self._said.pop(server.host, None)
+        hosts = [replace(server, host=host).at(0) for host in found]
+        self._places[page] = tuple(replace(page, url=urlunsplit(parts._replace(netloc=host))) for host in hosts)
 
     async def _read(self, session: aiohttp.ClientSession, page: CounterPage) -> OwnCounters | None:
         try:
             counters = page.read(await _fetch(session, page.url))
         except (aiohttp.ClientError, TimeoutError, OSError, NoCounters) as error:
-            self._say(page.engine, f"{page.engine}'s own counters cannot be read: {str(error) or type(error).__name__}")
+            self._say(page.url, f"{page.engine}'s own counters cannot be read: {str(error) or type(error).__name__}")
             return None
-        self._said.pop(page.engine, None)
+        self._said.pop(page.url, None)
         return counters
 
     def _keep(self, found: Mapping[str, OwnCounters]) -> None:

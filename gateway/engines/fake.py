@@ -15,13 +15,17 @@ Answer = Callable[[EngineBatch], Mapping[str, Tensor]]
 
 
 class FakeEngine:
-    """Answers with `answer`; what it was asked is in `batches`, and `asked` is set by each. It loads at once."""
+    """Answers with `answer`; what it was asked is in `batches`, and `asked` is set by each. It loads at once.
+
+    `endpoint` is for engines of which there are several; the only one is called as its engine.
+    """
 
     implementation = "fake"
 
-    def __init__(self, name: str, answer: Answer) -> None:
+    def __init__(self, name: str, answer: Answer, endpoint: str = "") -> None:
         self.name = name
-        self.address = f"nowhere/{name}"
+        self.endpoint = endpoint or name
+        self.address = f"nowhere/{self.endpoint}"
         self.batches: list[EngineBatch] = []
         self.asked = asyncio.Event()
         self.is_reachable = True
@@ -42,7 +46,7 @@ class FakeEngine:
             async with asyncio.timeout_at(batch.deadline):
                 await self.gate.wait()
         except TimeoutError as error:
-            raise DeadlineExceeded(f"{self.name} is told to be slow") from error
+            raise DeadlineExceeded(f"{self.endpoint} is told to be slow") from error
         self._check()
         return self.answer(batch)
 
@@ -58,7 +62,7 @@ class FakeEngine:
         """See gateway.core.ports.Engine. Models that are not named stay, as TorchServe's do."""
         self._check()
         if not self.is_obedient:
-            raise EngineFailed(f"{self.name} was told to refuse")
+            raise EngineFailed(f"{self.endpoint} was told to refuse")
         self._held.update(desired)
 
     async def close(self) -> None:
@@ -72,4 +76,4 @@ class FakeEngine:
 
     def _check(self) -> None:
         if not self.is_reachable:
-            raise EngineUnreachable(f"{self.name} is switched off")
+            raise EngineUnreachable(f"{self.endpoint} is switched off")

@@ -39,7 +39,7 @@ class NoCounters(ValueError):
 
 
 class OwnCounters(msgspec.Struct, frozen=True):
-    """Since the engine's process started, over all models and versions; whoever asked, warm-up and trials included.
+    """Since a server's process started, over all models and versions; whoever asked, warm-up and trials included.
 
     `requests` are inference requests for a model that is there. `failures` are those that the engine could not answer
     by no fault of the client's. `inference_s` is from taking an answered request on to its answer, waiting included;

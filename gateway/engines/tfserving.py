@@ -71,13 +71,14 @@ class TfServingAddress:
 
 
 class TfServing:
-    """The engine `tfserving`. Made inside a running event loop, which its channel belongs to."""
+    """An endpoint of the engine `tfserving`. Made inside a running event loop, which its channel belongs to."""
 
     name = "tfserving"
 
     def __init__(self, address: TfServingAddress) -> None:
         self.implementation = address.implementation
         self.address = address.target
+        self.endpoint = f"{self.name}/{address.target}"
         self._repository = address.repository
         self._told: Mapping[str, frozenset[int]] | None = None
         self._listed_at: dict[tuple[str, int], float] = {}

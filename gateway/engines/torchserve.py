@@ -9,10 +9,11 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -25,6 +26,7 @@ from gateway.core.ports import Observed, VersionState
 from gateway.core.tensors import Tensor
 from gateway.engines.http_connections import Answer, AnswerTooLong, HttpConnections, NoAnswer
 from gateway.engines.torchserve_loads import LOAD_TIMEOUT_S, Description, Loads
+from gateway.engines.torchserve_tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ REFUSAL_LIFETIME_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TorchServeAddress:
-    """Where TorchServe listens, the file with its tokens, and the repository as this process sees it."""
+    """Where TorchServe listens, the file with its tokens or the folder they are in, and the repository as seen here."""
 
     inference_url: str
     management_url: str
@@ -48,19 +50,20 @@ class TorchServeAddress:
 
 
 class TorchServe:
-    """The engine `torchserve`. Made inside a running event loop, which its connections belong to."""
+    """An endpoint of the engine `torchserve`. Made inside a running event loop, which its connections belong to."""
 
     name = "torchserve"
     implementation = "torchserve"
 
     def __init__(self, address: TorchServeAddress) -> None:
         self._address = address
+        self._endpoint = f"{self.name}/{urlsplit(address.inference_url).netloc}"
         # A restarted container may have another address, so a name is looked up anew for connections a second later.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=1)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         self._connections = HttpConnections(address.inference_url, CONNECT_TIMEOUT_S, ANSWER_LIMIT_BYTES)
-        self._tokens: dict[str, str] = {}
+        self._tokens = Tokens(address.key_file)
         self._loads = Loads()
         self._refused: dict[tuple[str, int], tuple[float, str]] = {}
         self._longest_batch_s: dict[tuple[str, int], float] = {}
@@ -71,13 +74,18 @@ class TorchServe:
         """See gateway.core.ports.Engine."""
         return self._address.management_url
 
+    @property
+    def endpoint(self) -> str:
+        """See gateway.core.ports.Engine."""
+        return self._endpoint
+
     async def infer(self, batch: EngineBatch) -> Mapping[str, Tensor]:
         """See gateway.core.ports.Engine."""
         pieces = blobs.encode_pieces(batch.inputs)
         key, clock = (batch.model, batch.version), asyncio.get_running_loop().time
         started = clock()
         try:
-            status, answer = await self._ask("inference", lambda token: self._predict(token, batch, pieces))
+            status, answer = await self._tokens.ask("inference", lambda token: self._predict(token, batch, pieces))
         finally:
             self._last_batch_at[key] = clock()
             self._longest_batch_s[key] = max(self._longest_batch_s.get(key, 0.0), clock() - started)
@@ -196,19 +204,9 @@ class TorchServe:
     async def _manage(self, method: str, path: str) -> Answer:
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
-                return await self._ask("management", lambda token: self._control(token, method, path))
+                return await self._tokens.ask("management", lambda token: self._control(token, method, path))
         except TimeoutError as error:
             raise EngineUnreachable("torchserve's management API does not answer") from error
-
-    async def _ask(self, kind: str, call: Callable[[str], Awaitable[Answer]]) -> Answer:
-        """One call; once more with fresh tokens when a restarted TorchServe no longer knows ours."""
-        token = self._tokens.get(kind) or self._read_token(kind)
-        status, answer = await call(token)
-        if status == 400 and b"InvalidKeyException" in answer:
-            fresh = self._read_token(kind)
-            if fresh != token:
-                status, answer = await call(fresh)
-        return status, answer
 
     async def _predict(self, token: str, batch: EngineBatch, pieces: Sequence[bytes | memoryview]) -> Answer:
         path = f"/predictions/{batch.model}/{batch.version}"
@@ -240,16 +238,6 @@ class TorchServe:
             raise EngineUnreachable(f"torchserve did not take a connection in {CONNECT_TIMEOUT_S:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(f"torchserve cannot be reached: {error}") from error
-
-    def _read_token(self, kind: str) -> str:
-        try:
-            token = json.loads(self._address.key_file.read_bytes())[kind]["key"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EngineUnreachable(f"torchserve has written no tokens to {self._address.key_file} yet") from error
-        if not str(token).isprintable():
-            raise EngineUnreachable(f"{self._address.key_file} holds no tokens but something else")
-        self._tokens[kind] = str(token)
-        return self._tokens[kind]
 
 
 def _translate(status: int, answer: bytes) -> Exception:

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.core.keeper import Keeper
 from gateway.core.lifecycle import best_seen
 from gateway.core.ports import Observed, Peers
+from gateway.core.readiness import Notice
 from gateway.core.router import Router, VersionRoute
 from gateway.core.usage import UsageBook, together
 from gateway.protocols.conversation import parse_version
@@ -22,19 +23,31 @@ class Catalogue:
     """Describes what is served. `version` is the gateway's own, `batch_rows` how many rows go to an engine at once."""
 
     def __init__(
-        self, keeper: Keeper, router: Router, peers: Peers, usage: UsageBook, version: str, batch_rows: int
+        self,
+        keeper: Keeper,
+        router: Router,
+        peers: Peers,
+        usage: UsageBook,
+        notice: Notice,
+        version: str,
+        batch_rows: int,
     ) -> None:
         self._keeper = keeper
         self._router = router
         self._peers = peers
         self._usage = usage
+        self._notice = notice
         self._version = version
         self._batch_rows = batch_rows
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model's live version can be answered."""
-        return self._keeper.is_ready
+        """Whether every model's live version can be answered, and this process is not about to stop."""
+        return self._keeper.is_ready and not self._notice.is_given
+
+    async def wait_notice(self) -> None:
+        """Return once this process is about to stop."""
+        await self._notice.wait_given()
 
     def server(self) -> dict[str, Any]:
         """The server metadata object."""

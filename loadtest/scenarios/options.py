@@ -134,7 +134,7 @@ def add_arguments(parser: Any) -> None:
     # One text, not a list: Locust's form takes an empty list for one of numbers.
     add("--protocol", default="", help=f"How requests are put, several with commas between: {', '.join(Protocol)}. "
         "Default: the scenario's.")  # fmt: skip
-    add("--model", default="mnist", help="The model to ask.")
+    add("--model", default="mnist", help="The model to ask.", env_var="TWINSERVE_LOAD_MODEL")
     add("--engine", default="", choices=["", "torchserve", "tfserving"], help="Force this engine.")
     add("--think-ms", type=float, default=0.0, help="A user's pause after each answer, in a closed loop.")
     add("--max-p99-ms", default="", help="The run fails when the 99th percentile is longer.")

@@ -41,6 +41,7 @@ def exposed_metrics() -> Exposed:
     metrics.answered("mnist", 2)
     metrics.failed("mnist", 2)
     metrics.batch_done("torchserve", "mnist", 2, rows=8)
+    metrics.endpoint_seen("torchserve", is_up=True)
     metrics.in_flight_changed("torchserve", 1)
     metrics.queue_changed("torchserve", 1)
     metrics.engine_seen("torchserve", "torchserve", is_up=True)

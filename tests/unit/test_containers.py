@@ -19,9 +19,19 @@ DOCKERFILES = {
     "torchserve": ROOT / "workers" / "torch" / "Dockerfile",
     "tfserving": ROOT / "workers" / "tf" / "Dockerfile",
     "tools": ROOT / "twinserve" / "Dockerfile",
+    "load": ROOT / "loadtest" / "Dockerfile",
 }
-COMPOSE = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.gpu.yml", "docker-compose.watchdog.yml")
+COMPOSE = (
+    "docker-compose.yml",
+    "docker-compose.balancer.yml",
+    "docker-compose.embedded.yml",
+    "docker-compose.gpu.yml",
+    "docker-compose.watchdog.yml",
+)
 ENGINES = ("torchserve", "tfserving")
+PLATFORM = ("tools", *ENGINES, "gateway")
+MONITORING = ("prometheus", "grafana")
+LOAD = ("locust-master", "locust-worker")
 
 
 def read(name: str) -> dict[str, Any]:
@@ -32,7 +42,7 @@ def read(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = read("docker-compose.yml")["services"]
-    assert set(found) == {"tools", "torchserve", "tfserving", "gateway"}
+    assert set(found) == {*PLATFORM, *MONITORING, *LOAD}
     return found
 
 
@@ -82,8 +92,11 @@ def test_engines_only_read_the_repository(services: dict[str, dict[str, Any]]) -
 
 
 def test_every_service_is_bounded_and_unprivileged(services: dict[str, dict[str, Any]]) -> None:
+    others = {"prometheus": "65534:65534", "grafana": "472:0"} | dict.fromkeys(
+        LOAD, "${TWINSERVE_LOAD_USER:-10001:10001}"
+    )
     for name, service in services.items():
-        assert service["user"] == "10001:10001", name
+        assert service["user"] == others.get(name, "10001:10001"), name
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -125,7 +138,7 @@ def test_images_are_pinned_unprivileged_and_healthy(name: str) -> None:
     text = DOCKERFILES[name].read_text()
     assert re.findall(r"^(?:ARG BASE=|FROM )(.*)$", text, re.MULTILINE) == ["python:3.11-slim-bookworm", "${BASE}"]
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:10001"]
-    assert (re.search(r"^HEALTHCHECK ", text, re.MULTILINE) is not None) == (name != "tools")
+    assert (re.search(r"^HEALTHCHECK ", text, re.MULTILINE) is not None) == (name not in ("tools", "load"))
     assert re.findall(r"pip install.*", text) == re.findall(r"pip install --no-cache-dir -c constraints.txt .*", text)
 
 
@@ -142,7 +155,7 @@ def _instructions(path: Path) -> list[str]:
 @pytest.mark.parametrize("name", COMPOSE)
 def test_compose_files_hold_no_secret_and_no_registry(name: str) -> None:
     text = (ROOT / name).read_text()
-    assert not re.search(r"https?://", text)
+    assert set(re.findall(r"https?://([\w.-]+)", text)) <= {"127.0.0.1", "gateway"}
     # Not even from the environment: an operator's shell holds the token, and would recreate the gateway with it.
     assert not re.search(r"TWINSERVE_ADMIN_TOKEN\b(?!_FILE)", text)
 
@@ -154,3 +167,43 @@ def test_both_engines_share_one_gpu() -> None:
     assert devices[0][0]["driver"] == "nvidia"
     assert "gpu" in devices[0][0]["capabilities"]
     assert services["tfserving"]["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+
+
+def test_profiles_are_asked_for_and_reach_no_engine(services: dict[str, dict[str, Any]]) -> None:
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {name: ["monitoring"] for name in MONITORING} | {name: ["load"] for name in LOAD}
+    networks = {name: services[name]["networks"] for name in (*MONITORING, *LOAD)}
+    assert networks == {"prometheus": ["front", "monitoring"], "grafana": ["monitoring"]} | {
+        name: ["front"] for name in LOAD
+    }
+
+
+def test_profiles_listen_on_loopback_and_hold_no_token(services: dict[str, dict[str, Any]]) -> None:
+    for name in (*MONITORING, *LOAD):
+        ports = services[name].get("ports", [])
+        assert all(re.match(r"\$\{TWINSERVE_\w+_ADDRESS:-127\.0\.0\.1\}:", port) for port in ports), name
+        sources = [volume.split(":")[0] for volume in services[name]["volumes"]]
+        assert not {"operator", "torchserve"} & set(sources), name
+    for name in MONITORING:
+        assert "./monitoring:/monitoring:ro" in services[name]["volumes"]
+    for name in LOAD:
+        assert "repository:/models:ro" in services[name]["volumes"]
+
+
+def test_grafana_lets_nobody_in_without_a_password_of_its_own(services: dict[str, dict[str, Any]]) -> None:
+    """One that the operator gives, else one that is made: no default that everybody knows."""
+    environment = services["grafana"]["environment"]
+    assert environment["TWINSERVE_GRAFANA_PASSWORD"] == "${TWINSERVE_GRAFANA_PASSWORD:-}"
+    assert not environment.keys() & {"GF_SECURITY_ADMIN_PASSWORD", "GF_SECURITY_ADMIN_USER"}
+    (script,) = services["grafana"]["command"]
+    assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] in script
+    assert "/dev/urandom" in script
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == environment["GF_USERS_ALLOW_SIGN_UP"] == "false"
+
+
+def test_locusts_containers_start_as_their_image_does(services: dict[str, dict[str, Any]]) -> None:
+    found = re.search(r"^CMD (\[.*\])", DOCKERFILES["load"].read_text(), re.MULTILINE)
+    assert found
+    for name in LOAD:
+        start = yaml.safe_load(found[1])
+        assert services[name]["command"][: len(start)] == start

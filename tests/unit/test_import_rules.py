@@ -57,7 +57,12 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
     "gateway.grpc_server": ({"gateway.grpc_port"}, {"grpc"}),
     "gateway.saved_models": ({"gateway.core", "gateway.protocols.tfserving_rules", "contracts"}, {"google"}),
     "gateway.platform_state": ({"gateway.core", "gateway.engine_memory"}, {"msgspec"}),
-    "gateway.metrics": ({"gateway.core", "gateway.metric_sums", "gateway.beginnings"}, {"numpy", "prometheus_client"}),
+    "gateway.metrics": (
+        {"gateway.core", "gateway.metric_sums", "gateway.beginnings", "gateway.endpoint_metrics"},
+        {"numpy", "prometheus_client"},
+    ),
+    "gateway.endpoint_metrics": ({"gateway.core"}, {"prometheus_client"}),
+    "gateway.endpoint_sources": ({"gateway.core", "gateway.engines", "gateway.settings"}, set()),
     "gateway.beginnings": ({"gateway.core", "gateway.metric_sums"}, set()),
     "gateway.metric_sums": (set(), {"numpy", "prometheus_client"}),
     "gateway.admin": (

@@ -1,12 +1,9 @@
 """The Prometheus rules and the Grafana dashboard: well formed, and about metrics that there are."""
 
-import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,12 +12,23 @@ from contracts.addresses import Ports
 from contracts.tfserving_command import MONITORING_PATH
 from gateway.beginnings import OUR_FAULTS
 from gateway.settings import Settings
+from tests.monitored_queries import (
+    ALERTS,
+    DASHBOARD,
+    EXPRESSIONS,
+    FOLDER,
+    PANELS,
+    RECORDED,
+    ROOT,
+    RULES,
+    Rule,
+    dashboard_expressions,
+    load_yaml,
+)
+from tests.shortened_rules import SHORTENED, shorten, write_shortened
 from tests.unit.exposed import Exposed, exposed_metrics, outcomes_of_failures
 from tests.unit.promql import read_query
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "monitoring"
-RULES = FOLDER / "rules"
 TESTS = sorted((RULES / "tests").glob("*.yml"))
 PAGE = ROOT / "docs" / "monitoring.md"
 
@@ -29,37 +37,6 @@ SCRAPED = {"job", "instance"}
 PROMETHEUS = {"up": SCRAPED, "ALERTS": {"alertname", "alertstate"}}
 # Labels whose values are words of the gateway's own.
 WORDS = {"outcome", "stage", "state", "result", "phase"}
-
-Rule = dict[str, Any]
-
-
-def load_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text("utf-8"))
-
-
-def rules_of(name: str) -> list[Rule]:
-    return [rule for group in load_yaml(RULES / name)["groups"] for rule in group["rules"]]
-
-
-RECORDED = rules_of("recording.yml")
-ALERTS = rules_of("alerts.yml")
-DASHBOARD = json.loads((FOLDER / "grafana" / "twinserve.json").read_text("utf-8"))
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-
-
-def dashboard_expressions() -> Iterator[str]:
-    """Every query of the dashboard's, Grafana's variables filled in."""
-    queries = [target["expr"] for panel in PANELS for target in panel["targets"]]
-    queries += [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
-    for query in queries:
-        yield query.replace("$__rate_interval", "1m").replace("$model", "mnist").replace("$engine", "torchserve")
-    for variable in DASHBOARD["templating"]["list"]:
-        if variable["type"] == "query":
-            metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr]
-            yield f"count by ({label}) ({metric})"
-
-
-EXPRESSIONS = [rule["expr"] for rule in (*RECORDED, *ALERTS)] + list(dashboard_expressions())
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +187,54 @@ def test_prometheus_scrapes_the_default_addresses_and_reads_every_rule() -> None
     assert paths == {"twinserve": "/metrics", "torchserve": "/metrics", "tfserving": MONITORING_PATH}
 
 
+def test_containers_have_the_same_rules_and_a_job_of_the_same_name() -> None:
+    alone, composed = (load_yaml(FOLDER / name) for name in ("prometheus.yml", "prometheus.compose.yml"))
+    assert composed["rule_files"] == alone["rule_files"]
+    assert composed["global"] == alone["global"]
+    [job] = composed["scrape_configs"]
+    assert job["job_name"] == alone["scrape_configs"][0]["job_name"]
+    [found] = job["dns_sd_configs"]
+    assert (found["names"], found["type"], found["port"]) == (["gateway"], "A", Ports().http)
+
+
+def test_grafana_finds_its_data_source_and_the_dashboard() -> None:
+    """As the files are mounted: monitoring/ is /monitoring. Grafana itself is run by no test."""
+    compose = load_yaml(ROOT / "docker-compose.yml")["services"]
+    provisioning = Path(compose["grafana"]["environment"]["GF_PATHS_PROVISIONING"])
+    folder = FOLDER / provisioning.relative_to("/monitoring")
+    [source] = load_yaml(folder / "datasources" / "prometheus.yml")["datasources"]
+    [listening] = [flag for flag in compose["prometheus"]["command"] if "listen-address" in flag]
+    assert source["url"] == f"http://prometheus:{listening.rpartition(':')[2]}"
+    variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
+    assert source["type"] == variables["datasource"]["query"]
+    assert source["isDefault"], "the dashboard names no data source, so it takes the default"
+    assert (
+        source["jsonData"]["timeInterval"] == load_yaml(FOLDER / "prometheus.compose.yml")["global"]["scrape_interval"]
+    )
+    [provider] = load_yaml(folder / "dashboards" / "twinserve.yml")["providers"]
+    shown = FOLDER / Path(provider["options"]["path"]).relative_to("/monitoring")
+    assert sorted(path.name for path in shown.rglob("*.json")) == ["twinserve.json"]
+
+
+def test_shortened_rules_differ_from_the_shipped_in_nothing_but_their_times() -> None:
+    times = [seconds(time) for time in SHORTENED.values()]
+    assert [seconds(time) for time in SHORTENED] == sorted(map(seconds, SHORTENED))
+    assert times == sorted(set(times)), "a longer time stays longer"
+    for name in ("recording.yml", "alerts.yml"):
+        shipped, shortened = load_yaml(RULES / name), shorten(load_yaml(RULES / name))
+        assert shipped != shortened
+        assert _without_times(shipped) == _without_times(shortened)
+
+
+def seconds(time: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(\w+)", time).groups()  # type: ignore[union-attr]
+    return float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+
+
+def _without_times(rules: Rule) -> str:
+    return re.sub(r"\[\w+\]|'for': '\w+'", "TIME", str(rules))
+
+
 @pytest.fixture
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -228,6 +253,8 @@ def test_promtool_reads_configuration_rules_and_the_dashboards_queries(promtool:
     queries = tmp_path / "queries.yml"
     queries.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}), "utf-8")
     run(promtool, "check", "config", FOLDER / "prometheus.yml")
+    run(promtool, "check", "config", FOLDER / "prometheus.compose.yml")
+    run(promtool, "check", "config", write_shortened(tmp_path, ["127.0.0.1:8000"]))
     run(promtool, "check", "rules", queries)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contracts.addresses import LOOPBACK, Ports, engine_address, variable
+from workers.torch.host_folder import host_folder
 from workers.torch.java import Java, NoJava, find_java
 
 TOKEN_LIFETIME_MIN = 10 * 365 * 24 * 60
@@ -31,6 +32,8 @@ QUEUE_LIMIT_REQUESTS = 1000
 
 EVENT_LOOPS = 16
 """Many, so that few connections share one; an idle thread costs nothing."""
+
+FOLDER_PER_HOST_VARIABLE = "TWINSERVE_TORCHSERVE_FOLDER_PER_HOST"
 
 SOCKET_PATH_LIMIT_BYTES = 100
 _LONGEST_SOCKET_NAME = ".ts.sock.65535"
@@ -249,9 +252,20 @@ def main() -> int:
     )
     parser.add_argument("--run-dir", type=Path, required=True, help="where everything it writes goes; made if missing")
     parser.add_argument("--model-store", type=Path, required=True, help="directory of archives; read only")
+    parser.add_argument(
+        "--folder-per-host",
+        action="store_true",
+        default=bool(os.environ.get(FOLDER_PER_HOST_VARIABLE)),
+        help="run in a folder of the run directory that is named for this host, so that several containers can share "
+        f"one volume; also by {FOLDER_PER_HOST_VARIABLE}=yes",
+    )
     arguments = parser.parse_args()
     try:
-        launch(arguments.run_dir.resolve(), arguments.model_store.resolve())
+        run_dir = arguments.run_dir.resolve()
+        if arguments.folder_per_host:
+            run_dir, held = host_folder(run_dir)
+            os.set_inheritable(held.fileno(), True)  # until TorchServe, which this becomes, has ended
+        launch(run_dir, arguments.model_store.resolve())
     except (CannotLaunch, NoJava, ValueError, OSError) as error:
         sys.stderr.write(f"TorchServe cannot be started: {error}\n")
     return 1

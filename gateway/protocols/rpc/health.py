@@ -1,6 +1,7 @@
 """grpc.health.v1: ready is what /v2/health/ready says. The messages are those of grpcio-health-checking.
 
-Nothing is pushed: a check looks, a watch looks again whenever routing has changed, and ends when the server drains.
+Nothing is pushed: a check looks, a watch looks again whenever routing has changed or the gateway says that it will
+stop, and ends when the server drains.
 """
 
 import asyncio
@@ -58,6 +59,7 @@ class Health:
             return
         told = None
         ended = asyncio.ensure_future(draining.wait())
+        noticed = asyncio.ensure_future(self._catalogue.wait_notice())
         try:
             while not draining.is_set():
                 change = self._router.changed  # before looking: what changes while we write must not be missed
@@ -66,11 +68,13 @@ class Health:
                     await context.write(_Status(status=status).SerializeToString())
                 changed = asyncio.ensure_future(change.wait())
                 try:
-                    await asyncio.wait((changed, ended), return_when=asyncio.FIRST_COMPLETED)
+                    awaited = {changed, ended} if noticed.done() else {changed, ended, noticed}
+                    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     changed.cancel()
         finally:
             ended.cancel()
+            noticed.cancel()
         await context.write(_Status(status=_Status.NOT_SERVING).SerializeToString())
 
     @property

@@ -24,6 +24,7 @@ class LedgerEvents:
         self.counts: Counter[str] = Counter()
         self.batch_rows: list[int] = []
         self.states: dict[tuple[str, int, str], VersionState | None] = {}
+        self.endpoints: dict[str, bool] = {}
 
     def accepted(self, model: str, version: int) -> None:
         self.counts["accepted"] += 1
@@ -37,7 +38,7 @@ class LedgerEvents:
     def batch_done(self, engine: str, model: str, version: int, rows: int) -> None:
         self.batch_rows.append(rows)
 
-    def in_flight_changed(self, engine: str, requests: int) -> None:
+    def in_flight_changed(self, endpoint: str, requests: int) -> None:
         self.counts["in_flight"] += requests
 
     def queue_changed(self, engine: str, rows: int) -> None:
@@ -45,6 +46,12 @@ class LedgerEvents:
 
     def engine_seen(self, engine: str, implementation: str, is_up: bool) -> None:
         self.counts[f"{engine} {'up' if is_up else 'down'}"] += 1
+
+    def endpoint_seen(self, endpoint: str, is_up: bool) -> None:
+        self.endpoints[endpoint] = is_up
+
+    def endpoint_left(self, endpoint: str) -> None:
+        self.endpoints.pop(endpoint, None)
 
     def version_seen(self, model: str, version: int, engine: str, state: VersionState | None) -> None:
         self.states[model, version, engine] = state
@@ -98,9 +105,13 @@ class MemoryPeers:
         self.is_leader = True
         self.reports: dict[str, PeerReport] = {}
         self.told: Using = {}
+        self.left: list[str] = []
 
     def lead(self, what: str) -> bool:
         return self.is_leader
+
+    def stop_leading(self, what: str) -> None:
+        self.left.append(what)
 
     def tell(self, report: PeerReport) -> None:
         self.told = report.using

@@ -80,6 +80,13 @@ class Listening:
                     break
             return read_all(connection)
 
+    def is_listening(self) -> bool:
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
     def assert_well(self) -> None:
         response = requests.post(f"http://127.0.0.1:{self.port}/v2/models/adder/infer", data=GOOD, timeout=10)
         assert (response.status_code, response.json()["outputs"][0]["data"]) == (200, [2.0, 4.0])
@@ -96,7 +103,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def listening_gateway(folder: Path, answer: Answer = answer) -> Iterator[Listening]:
+def listening_gateway(folder: Path, answer: Answer = answer, stop_notice_s: float = 0.0) -> Iterator[Listening]:
     """Run it in a thread while the block runs; its repository, made in `folder`, holds version 1 of the adder.
 
     What else the folder holds is served too, and `answer` is what the engines answer.
@@ -109,6 +116,7 @@ def listening_gateway(folder: Path, answer: Answer = answer) -> Iterator[Listeni
         default_timeout_s=1,
         body_limit_bytes=100_000,
         admin_token="t",
+        stop_notice_s=stop_notice_s,
     )
     started: list[uvicorn.Server] = []
     apps: list[GatewayApp] = []

@@ -139,7 +139,7 @@ async def test_an_engine_that_loads_leaves_its_share_to_the_other(gateway: Gatew
     assert (await gateway.ask(engine=first.name)).engine == first.name, "who forces it is not asked about that"
 
     second.gate.clear()
-    line = gateway.router.table.models["adder"].versions[2].lanes[second.name].batcher
+    line = gateway.router.table.models["adder"].versions[2].lanes[second.name][0].batcher
     asked = []
     while not line.is_behind:
         asked.append(asyncio.create_task(gateway.ask(rows=16, engine=second.name)))

@@ -3,7 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.samples import Sample
 
-from gateway.metric_sums import BulkHistogram, LateCount, LateLevel, LateObservations
+from gateway.endpoint_metrics import EndpointMetrics
+from gateway.metric_sums import BulkHistogram, LateCount, LateObservations
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
 VALUES = (0.0, 0.0005, 0.001, 0.0010001, 0.05, 0.1, 0.7, 1.0, 1.5, 30.0, 0.05)
@@ -45,21 +46,19 @@ def test_late_counts_are_there_after_a_flush_and_not_twice() -> None:
     assert registry.get_sample_value("queue", {"engine": "torchserve"}) == 0
 
 
-def test_a_late_level_tells_its_integral_whenever_it_is_flushed() -> None:
+def test_work_in_flight_tells_its_integral_whenever_it_is_flushed() -> None:
     registry = CollectorRegistry()
     moments = iter((10.0, 12.0, 13.0, 14.0, 20.0))
-    level = LateLevel(
-        Gauge("inflight", "i", ("engine",), registry=registry),
-        Counter("seconds", "s", ("engine",), registry=registry),
-        lambda: next(moments),
-    )
-    torchserve, labels = ("torchserve",), {"engine": "torchserve"}
-    level.add(torchserve, 3)  # at 10
-    level.add(torchserve, -1)  # at 12: 6 request-seconds so far
-    level.flush()  # at 13: 2 more
-    assert registry.get_sample_value("inflight", labels) == 2
-    assert registry.get_sample_value("seconds_total", labels) == 8
-    level.add(torchserve, -2)  # at 14: 2 more
-    level.flush()
-    assert registry.get_sample_value("inflight", labels) == 0
-    assert registry.get_sample_value("seconds_total", labels) == 10
+    work = EndpointMetrics(registry, lambda: next(moments))
+    labels = {"engine": "torchserve"}
+    work.in_flight_changed("torchserve/a", 3)  # at 10
+    work.in_flight_changed("torchserve/a", -1)  # at 12: 6 request-seconds so far
+    work.flush()  # at 13: 2 more
+    assert registry.get_sample_value("twinserve_inflight", labels) == 2
+    assert registry.get_sample_value("twinserve_inflight_seconds_total", labels) == 8
+    work.in_flight_changed("torchserve/a", -2)  # at 14: 2 more
+    work.flush()
+    assert registry.get_sample_value("twinserve_inflight", labels) == 0
+    assert registry.get_sample_value("twinserve_inflight_seconds_total", labels) == 10
+    of_endpoint = labels | {"endpoint": "torchserve/a"}
+    assert registry.get_sample_value("twinserve_endpoint_requests_total", of_endpoint) == 3

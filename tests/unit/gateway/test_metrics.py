@@ -107,3 +107,41 @@ async def test_a_rollout_that_fails_is_counted_once(platform: Platform) -> None:
     assert platform.events.counts["phase failed"] == 1
     assert (await platform.promote(1)).state == "done"
     assert platform.events.counts["phase failed"] == 1
+
+
+def test_single_endpoints_are_told_while_they_are_there(metrics: Metrics) -> None:
+    first, second = "torchserve/10.0.0.3:8080", "torchserve/10.0.0.4:8080"
+    for endpoint in (first, second):
+        metrics.endpoint_seen(endpoint, is_up=True)
+        metrics.in_flight_changed(endpoint, 2)
+    metrics.endpoint_seen(second, is_up=False)
+    told = values(metrics.exposition().decode())
+    assert told["twinserve_endpoint_up", (first, "torchserve")] == 1
+    assert told["twinserve_endpoint_up", (second, "torchserve")] == 0
+    assert told["twinserve_endpoint_inflight", (first, "torchserve")] == 2
+    assert told["twinserve_endpoint_requests_total", (first, "torchserve")] == 2
+    assert told["twinserve_inflight", ("torchserve",)] == 4
+    metrics.endpoint_left(second)
+    metrics.in_flight_changed(second, -2)
+    left = values(metrics.exposition().decode())
+    assert not [labels for _, labels in left if second in labels], "what is gone is not told of"
+    assert left["twinserve_endpoint_up", (first, "torchserve")] == 1
+    assert left["twinserve_inflight", ("torchserve",)] == 2
+    metrics.endpoint_seen(second, is_up=True)
+    back = values(metrics.exposition().decode())
+    assert back["twinserve_endpoint_requests_total", (second, "torchserve")] == 2
+
+
+def test_an_endpoint_that_is_gone_is_not_told_by_several_processes_either(tmp_path: Path) -> None:
+    environment = {MULTIPROCESS_VARIABLE: str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    commands = (
+        'metrics.endpoint_seen("torchserve/a:1", True); metrics.endpoint_seen("torchserve/b:1", True)',
+        'metrics.endpoint_seen("torchserve/a:1", True)',
+    )
+    for command in commands:
+        program = ONE_BATCH + command + "\nprint(metrics.exposition().decode())"
+        ended = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+    told = {labels[0] for name, labels in values(ended.stdout) if name == "twinserve_endpoint_requests_total"}
+    assert told == {"torchserve/a:1"}, "the file of the first process has both"

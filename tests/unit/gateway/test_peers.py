@@ -61,6 +61,16 @@ def test_one_leads_until_it_leaves(tmp_path: Path, peers: DirectoryPeers) -> Non
         assert other.lead("this")
 
 
+def test_who_stops_leading_leaves_it_to_another(tmp_path: Path, peers: DirectoryPeers) -> None:
+    assert peers.lead("this")
+    with closing(DirectoryPeers(tmp_path)) as other:
+        assert not other.lead("this")
+        for _ in range(2):
+            peers.stop_leading("this")
+        assert other.lead("this")
+        assert not peers.lead("this")
+
+
 def test_a_killed_process_is_no_peer_any_more_and_leaves_its_lead(tmp_path: Path, peers: DirectoryPeers) -> None:
     command = [sys.executable, "-c", OTHER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -3,11 +3,12 @@
 from gateway.core.leases import Leases
 from gateway.core.readiness import Readiness, can_answer_all
 from gateway.core.router import Lane, ModelRoute, VersionRoute
+from gateway.core.workload import Workload
 from tests.unit.gateway.adder import ADDER
 
 
 def route(name: str, *engines: str) -> ModelRoute:
-    lanes = {engine: Lane(engine, None, Leases()) for engine in engines}  # type: ignore[arg-type]
+    lanes = {engine: (Lane(engine, engine, None, Leases(), Workload()),) for engine in engines}  # type: ignore[arg-type]
     return ModelRoute(name, 1, {}, {1: VersionRoute(1, ADDER, None, lanes)})
 
 

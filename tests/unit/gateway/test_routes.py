@@ -10,8 +10,18 @@ from gateway.core.lifecycle import LaneKey, States
 from gateway.core.ports import Observed, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel
 from gateway.core.router import Canary, Lane
-from gateway.core.routes import Snapshot, expired_claims, lanes_in, plan_lanes, plan_resident, plan_routes, with_lanes
+from gateway.core.routes import (
+    Snapshot,
+    expired_claims,
+    lanes_in,
+    plan_lanes,
+    plan_resident,
+    plan_routes,
+    uses_everywhere,
+    with_lanes,
+)
 from gateway.core.tensors import Signature
+from gateway.core.workload import Workload
 from tests.unit.gateway.adder import published
 
 BOTH = ("torchserve", "tfserving")
@@ -36,7 +46,7 @@ def snapshot(
 
 
 def make_lane(key: LaneKey, signature: Signature) -> Lane:
-    return Lane(key.engine, None, Leases())  # type: ignore[arg-type]
+    return Lane(key.engine, key.endpoint, None, Leases(), Workload())  # type: ignore[arg-type]
 
 
 PAIR = published(versions=(1, 2, 3), kept=(1,))
@@ -90,3 +100,20 @@ def test_what_is_used_grows_by_the_lanes() -> None:
     using = {"torchserve": frozenset({("adder", 1)}), "tfserving": frozenset[tuple[str, int]]()}
     grown = with_lanes(using, frozenset({LaneKey("torchserve", "adder", 2)}))
     assert grown == {"torchserve": {("adder", 1), ("adder", 2)}, "tfserving": frozenset()}
+
+
+@pytest.mark.parametrize(
+    ("using", "is_everywhere"),
+    [
+        ({"torchserve/a": {("adder", 2)}, "torchserve/b": {("adder", 2)}}, True),
+        ({"torchserve/a": {("adder", 1)}, "torchserve/b": {("adder", 2)}}, False),
+        ({"torchserve/a": set(), "torchserve/b": {("adder", 2)}}, True),  # the first is down
+        ({"torchserve/a": set(), "tfserving": {("adder", 2)}}, False),
+        ({}, False),
+    ],
+)
+def test_a_process_uses_a_version_on_every_endpoint_that_it_uses(
+    using: Mapping[str, set[tuple[str, int]]], is_everywhere: bool
+) -> None:
+    frozen = {endpoint: frozenset(versions) for endpoint, versions in using.items()}
+    assert uses_everywhere(frozen, "torchserve", ("adder", 2)) is is_everywhere

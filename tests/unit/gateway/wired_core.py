@@ -1,7 +1,7 @@
 """The core wired to two fake engines: `Gateway` takes each round when it is told to, `Platform` runs by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from gateway.engines.fake import FakeEngine
 from tests.platform_process import wait_until_async
 from tests.unit.gateway.adder import LedgerEvents, MemoryPeers, MemoryRepository, add, ask, published
 
-Engines = tuple[FakeEngine, FakeEngine]
+Engines = tuple[FakeEngine, ...]
 
 # No patience: whoever owes an answer when it is looked at is tried at once.
 STRICT = KeeperLimits(turn_s=0, trial=TrialLimits(silence_s=0, timeout_s=0.05))
@@ -65,7 +65,7 @@ class Gateway:
     ) -> None:
         self.repository = MemoryRepository(published())
         self.engines = engines
-        self.router = Router(tuple(engine.name for engine in engines))
+        self.router = Router(tuple(dict.fromkeys(engine.name for engine in engines)))
         self.peers = MemoryPeers()
         self.ledger = Ledger()
         self.keeper = Keeper(engines, self.repository, self.peers, self.router, events, limits, self.ledger)
@@ -74,7 +74,7 @@ class Gateway:
         self.ask = Client(self.router, self.inference).ask
 
     def doubt(self, engine: str) -> None:
-        self.keeper.doubt(LaneKey(engine, "adder", 2), is_whole_engine=True)
+        self.keeper.doubt(LaneKey(engine, "adder", 2), is_whole_endpoint=True)
 
     async def look(self) -> None:
         for engine in self.engines:
@@ -86,23 +86,28 @@ def is_ready(gateway: Gateway) -> bool:
 
 
 class Platform:
-    """The core with rollouts, to be run."""
+    """The core with rollouts, to be run. `engines` are by endpoint, which for the only one of an engine is its name."""
 
-    def __init__(self, events: LedgerEvents) -> None:
-        self.engines = {name: FakeEngine(name, add) for name in ("torchserve", "tfserving")}
+    def __init__(
+        self, events: LedgerEvents, engines: Sequence[FakeEngine] | None = None, limits: KeeperLimits = BRISK
+    ) -> None:
+        engines = engines or [FakeEngine(name, add) for name in ("torchserve", "tfserving")]
+        self.engines = {engine.endpoint: engine for engine in engines}
         self.repository = MemoryRepository(published(live=2, versions=(1, 2, 3)))
         self.repository.golden = GOLDEN
         self.peers = MemoryPeers()
         self.events = events
         self.memory = {"tfserving": 7}
         self.ledger = ledger = Ledger()
-        router = Router(tuple(self.engines))
-        self.keeper = Keeper(self.engines.values(), self.repository, self.peers, router, events, BRISK, ledger)
+        router = Router(tuple(dict.fromkeys(engine.name for engine in engines)))
+        self.keeper = Keeper(engines, self.repository, self.peers, router, events, limits, ledger)
         self.mirror = Mirror(ledger, events, MirrorLimits())
         self.inference = Inference(router, ledger, events, self.keeper.doubt, Patience(5), self.mirror)
         self.ask = Client(router, self.inference).ask
         self.rollouts = Rollouts(
-            Surroundings(self.engines, self.repository, self.keeper, self.peers, ledger, events, lambda: self.memory)
+            Surroundings(
+                self.keeper.engines, self.repository, self.keeper, self.peers, ledger, events, lambda: self.memory
+            )
         )
 
     @property
@@ -113,8 +118,8 @@ class Platform:
         begun = await self.rollouts.promote("adder", Plan(version, **plan))
         return await asyncio.wait_for(self.rollouts.wait("adder", begun), PATIENCE_S)
 
-    async def held(self, engine: str) -> set[int]:
-        return {version for _, version in await self.engines[engine].observe(frozenset({"adder"}))}
+    async def held(self, endpoint: str) -> set[int]:
+        return {version for _, version in await self.engines[endpoint].observe(frozenset({"adder"}))}
 
     def answer_with(self, version: int, value: Tensor | ServingError) -> None:
         """Let the fakes answer this version's requests with something else."""

@@ -57,3 +57,9 @@ def test_the_help_tells_every_scenario_and_exit_code() -> None:
     assert all(f"{scenario.value}:" in text for scenario in Scenario)
     assert "Exit code 0" in text
     assert "130" in text
+
+
+def test_processes_here_or_workers_elsewhere() -> None:
+    result = CliRunner().invoke(app, ["loadtest", "steady", "--processes", "2", "--workers", "2"])
+    assert result.exit_code == 2
+    assert "not both" in result.output
