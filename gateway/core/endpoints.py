@@ -30,7 +30,7 @@ class Member:
         """Give its connections back. Raises nothing: the others go on, whatever their libraries think of this one."""
         try:
             await self.engine.close()
-        except ZeroDivisionError:
+        except Exception:
             log.exception("the connections to %s could not be closed", self.engine.endpoint)
 
 

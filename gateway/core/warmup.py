@@ -97,7 +97,7 @@ class Warmups:
         """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none."""
         key = LaneKey(engine.endpoint, model, version)
         task = self._tasks.get(key)
-        if task is None:
+        if task is None or task.cancelled():  # an engine whose connections are closed may end it so
             task = self._tasks[key] = asyncio.get_running_loop().create_task(
                 self._run(engine, key, signature, manner or Manner())
             )

@@ -84,6 +84,7 @@ async def test_a_much_slower_version_is_refused(platform: Platform) -> None:
     assert platform.model.live == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stall_s", [0.0, 0.2])
 async def test_a_slow_canary_that_holds_up_all_clients_is_compared_with_the_time_before(
     platform: Platform, stall_s: float

@@ -1,9 +1,14 @@
 """A version answers its golden inputs before anybody is sent to it."""
 
+import asyncio
+from collections.abc import Mapping
+
 import numpy as np
 
+from gateway.core.messages import EngineBatch
 from gateway.core.ports import Observed, VersionState
 from gateway.core.published import Golden
+from gateway.core.tensors import Tensor
 from tests.unit.gateway.adder import LedgerEvents, published
 from tests.unit.gateway.wired_core import Engines, Gateway, is_ready
 
@@ -71,3 +76,21 @@ async def test_a_warm_up_that_breaks_is_an_error_of_that_version(engines: Engine
     await gateway.look()
     seen = gateway.keeper.observed["torchserve"]["adder", 2]
     assert seen == Observed(VersionState.ERROR, "its warm-up broke: KeyError('a bug')")
+
+
+async def test_a_warm_up_whose_connection_is_closed_under_it_is_begun_anew(
+    engines: Engines, events: LedgerEvents
+) -> None:
+    right = {name: np.ones((4, 2), np.float32) for name in ("a", "b")}
+    gateway = Gateway(engines, events)
+    gateway.repository.golden = Golden(right, {"sum": np.full((4, 2), 2, np.float32)})
+    rightly = engines[0].answer
+
+    def close(_: EngineBatch) -> Mapping[str, Tensor]:
+        engines[0].answer = rightly
+        raise asyncio.CancelledError  # as calls on a gRPC channel end that is closed
+
+    engines[0].answer = close
+    for _ in range(3):
+        await gateway.look()
+    assert is_ready(gateway)

@@ -52,6 +52,7 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
     assert logits(weights, images[:0]).shape == (0, 10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [1, 2])
 def test_shipped_weights_read_our_own_digits(version: int) -> None:
     images, labels = golden_digits()

@@ -18,6 +18,8 @@ from tests.unit.loadtest.compare.fake_deployment import MODEL, FakeDeployment, s
 from tests.unit.loadtest.referee.fake_loadgen import FakeLoadGen, served_in_a_thread
 from tests.unit.loadtest.referee.routing_deployment import BOTH, RoutingDeployment, look, publish
 
+pytestmark = pytest.mark.long
+
 WISH = Wish(duration_s=0.1, slo_ms=50.0)
 
 
