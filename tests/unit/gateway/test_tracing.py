@@ -169,6 +169,7 @@ async def test_a_collector_that_is_not_there_costs_nothing_and_is_said_once(
     assert lost == f"traces of 600 requests did not reach {endpoint}/v1/traces"
 
 
+@pytest.mark.long
 def test_off_imports_nothing(tmp_path: Path) -> None:
     """FastAPI loads OpenTelemetry's API by itself, where it is installed."""
     program = (

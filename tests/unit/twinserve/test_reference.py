@@ -52,7 +52,6 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
     assert logits(weights, images[:0]).shape == (0, 10)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("version", [1, 2])
 def test_shipped_weights_read_our_own_digits(version: int) -> None:
     images, labels = golden_digits()
@@ -60,6 +59,7 @@ def test_shipped_weights_read_our_own_digits(version: int) -> None:
     assert (guesses == labels).sum() >= 62
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [1, 2])
 def test_shipped_weights_reach_their_recorded_accuracy(version: int) -> None:
     from workers.mnist import MnistError, load_test_split
