@@ -19,9 +19,7 @@ _BAD_REQUEST = 400
 _UNAUTHENTICATED = 401
 _NOT_HERE = (404, 405)
 _SHOWN = 200
-_TOKEN_LIES = (
-    "in .twinserve/admin-token of the folder where `twinserve up` runs (of containers: docs/operations.md)"  # noqa: S105
-)
+_TOKEN_LIES = "in .twinserve/admin-token of the folder where `twinserve up` runs (of containers: docs/operations.md)"  # noqa: S105
 
 
 class CallError(Exception):
