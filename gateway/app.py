@@ -38,12 +38,12 @@ from gateway.core.surroundings import Surroundings
 from gateway.core.warmup import WarmupLimits
 from gateway.endpoint_sources import engine_servers
 from gateway.engine_figures import make_figures
-from gateway.engine_memory import EngineMemory
 from gateway.engines.counter_pages import CounterPages
 from gateway.engines.finder import Finder
 from gateway.engines.lookup import Lookups, resolve
 from gateway.grpc_port import GrpcPort
 from gateway.grpc_server import GrpcServer
+from gateway.measured_file import MeasuredFile
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.outer_edge import OuterEdge
 from gateway.peers import DirectoryPeers
@@ -112,8 +112,8 @@ def make_app(
     version = installed_version("twinserve")
     accounts = make_accounts(settings, version)
     engines = traced(engines, accounts)
-    memory = EngineMemory(settings.engine_memory_file)
-    metrics = Metrics(ledger.usage, version, memory.read, (make_figures(settings, counters),))
+    read_memory = MeasuredFile(settings.engine_memory_file, dict[str, int]).read
+    metrics = Metrics(ledger.usage, version, read_memory, (make_figures(settings, counters),))
     repository = DirectoryRepository(settings.repository)
     peers = DirectoryPeers(settings.repository)
     router = Router(tuple(dict.fromkeys(engine.name for engine in engines)))
@@ -121,7 +121,7 @@ def make_app(
     mirror = Mirror(ledger, metrics, MirrorLimits(tolerance=_tolerance(settings)))
     inference = Inference(router, ledger, metrics, keeper.doubt, Patience(settings.patience_s), mirror)
     finder = _make_finder(settings, keeper, accounts)
-    rollouts = Rollouts(Surroundings(keeper.engines, repository, keeper, peers, ledger, metrics, memory.read))
+    rollouts = Rollouts(Surroundings(keeper.engines, repository, keeper, peers, ledger, metrics, read_memory))
     limits = ConversationLimits(settings.default_timeout_s, settings.longest_timeout_s)
     conversation = Conversation(inference, router, metrics, limits, accounts)
     exchange = Exchange(conversation, ExchangeLimits(settings.body_limit_bytes, settings.default_timeout_s))
@@ -163,7 +163,7 @@ def make_app(
             TensorFlowRest(exchange, router, catalogue, signatures, settings.default_timeout_s)
         )
     )
-    state = PlatformState(keeper, rollouts, peers, ledger, memory, mirror)
+    state = PlatformState(keeper, rollouts, peers, ledger, read_memory, mirror)
     app.include_router(admin.make_router(state, rollouts, operators))
     app.include_router(triton_repository.make_router(model_repository))
     _add_metrics_route(app, metrics)

@@ -12,11 +12,11 @@ from prometheus_client.registry import Collector
 
 from contracts.engine_usage import EngineUsage
 from contracts.tfserving_command import MONITORING_PATH
-from gateway.engine_usage import EngineUsageFile
 from gateway.engines.counter_pages import CounterPage, CounterPages
 from gateway.engines.own_counters import OwnCounters, read_tfserving, read_torchserve
 from gateway.engines.tfserving import TfServing
 from gateway.engines.torchserve import TorchServe
+from gateway.measured_file import MeasuredFile
 from gateway.metrics import MULTIPROCESS_VARIABLE
 from gateway.settings import Settings
 
@@ -44,9 +44,8 @@ def make_counters(settings: Settings) -> CounterPages | None:
 
 def make_figures(settings: Settings, counters: CounterPages | None) -> "EngineFigures":
     """What /metrics passes on; without `counters` not what the engines count."""
-    return EngineFigures(
-        EngineUsageFile(settings.engine_usage_file).read, counters.counters if counters else no_counters
-    )
+    read_usage = MeasuredFile(settings.engine_usage_file, EngineUsage).read
+    return EngineFigures(read_usage, counters.counters if counters else no_counters)
 
 
 def no_counters() -> Mapping[str, OwnCounters]:

@@ -1,7 +1,7 @@
 """What operators see: the state of engines, gateway processes, models, versions and rollouts, as plain data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,6 @@ from gateway.core.ports import Peers, VersionState
 from gateway.core.published import PublishedModel
 from gateway.core.rollouts import Rollouts
 from gateway.core.tensors import DATATYPES, Tensor, widen
-from gateway.engine_memory import EngineMemory
 
 NOT_MADE_FOR_IT = "not made for it"
 """The state of a version on an engine that cannot have it, as a model with strings on TorchServe."""
@@ -30,19 +29,19 @@ class PlatformState:
         rollouts: Rollouts,
         peers: Peers,
         ledger: Ledger,
-        memory: EngineMemory,
+        read_memory: Callable[[], Mapping[str, int]],
         mirror: Mirror,
     ) -> None:
         self._keeper = keeper
         self._rollouts = rollouts
         self._peers = peers
         self._ledger = ledger
-        self._memory = memory
+        self._read_memory = read_memory
         self._mirror = mirror
 
     def describe(self) -> dict[str, Any]:
         """Everything: engines, gateway processes, models."""
-        memory = self._memory.read()
+        memory = self._read_memory()
         return {
             "ready": self._keeper.is_ready,
             "engines": [self._describe_engine(engine, memory) for engine in self._keeper.engines],

@@ -11,7 +11,6 @@ from gateway.core.lifecycle import LaneKey
 from gateway.core.ports import PeerReport, VersionState
 from gateway.core.trials import TrialLimits
 from gateway.core.workload import FIRST_SHARE, Workload
-from gateway.engine_memory import EngineMemory
 from gateway.engines.fake import FakeEngine
 from gateway.platform_state import PlatformState
 from tests.unit.gateway.adder import LedgerEvents, add, published
@@ -280,8 +279,7 @@ async def test_operators_see_the_endpoints_of_an_engine_that_has_several(
 ) -> None:
     pairs.engines[A].is_reachable = False
     await until(lambda: A not in pairs.keeper.observed, "it is lost")
-    memory = EngineMemory(None)
-    shown = PlatformState(pairs.keeper, pairs.rollouts, pairs.peers, pairs.ledger, memory, pairs.mirror).describe()
+    shown = PlatformState(pairs.keeper, pairs.rollouts, pairs.peers, pairs.ledger, dict, pairs.mirror).describe()
     torchserve, tfserving = shown["engines"]
     assert (torchserve["engine"], torchserve["up"], tfserving["engine"]) == ("torchserve", True, TF)
     assert torchserve["endpoints"] == [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine_memory import EngineMemory
+from gateway.measured_file import MeasuredFile
 from twinserve.engine_memory import can_measure, measure, process_bytes, write_memory
 
 MEBIBYTE = 2**20
@@ -97,7 +97,7 @@ def test_a_system_without_proc(tmp_path: Path) -> None:
 
 def test_the_gateway_reads_what_is_written(tmp_path: Path) -> None:
     path = tmp_path / "memory.json"
-    reader = EngineMemory(path)
+    reader = MeasuredFile(path, dict[str, int])
     assert reader.read() == {}
     for memory in ({"torchserve": 3, "tfserving": 5}, {"torchserve": 4}):
         write_memory(path, memory)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contracts.engine_usage import EngineUsage, GpuUsage
-from gateway.engine_usage import EngineUsageFile
+from gateway.measured_file import MeasuredFile
 from twinserve.engine_cpu import CpuMeter, cpu_seconds
 from twinserve.engine_gpu import MODULE, Gpus
 from twinserve.engine_memory import can_measure
@@ -116,7 +116,7 @@ def test_the_gateway_reads_what_is_measured(tmp_path: Path, monkeypatch: pytest.
     gpus = install(monkeypatch, nvml([(os.getpid(), 700)]))
     path = tmp_path / "usage.json"
     path.write_text("of an earlier run")
-    reader = EngineUsageFile(path)
+    reader = MeasuredFile(path, EngineUsage)
     with UsageMeter(path, gpus) as meter:
         assert reader.read() == EngineUsage()
         meter.measure({"torchserve": os.getpgid(0)})
@@ -125,10 +125,3 @@ def test_the_gateway_reads_what_is_measured(tmp_path: Path, monkeypatch: pytest.
         assert told.gpu_memory_bytes == {"torchserve": 700}
         assert told.gpus["1"] == GpuUsage(0.31, 3.0)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_spoiled_file_tells_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "usage.json"
-    path.write_text('{"cpu_seconds": 1}')
-    assert EngineUsageFile(path).read() == EngineUsage()
-    assert EngineUsageFile(None).read() == EngineUsage()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine_memory import EngineMemory
+from gateway.measured_file import MeasuredFile
 from tests.platform_process import wait_until
 from twinserve.child import ChildPlan
 from twinserve.child_life import Limits, State
@@ -43,7 +43,7 @@ class Watched:
     """A supervisor with two children, and the watch over their memory."""
 
     def __init__(self, folder: Path, supervisor: Supervisor, watch: MemoryWatch, said: list[str]) -> None:
-        self.memory = EngineMemory(folder / "memory.json")
+        self.memory = MeasuredFile(folder / "memory.json", dict[str, int])
         self.supervisor = supervisor
         self.watch = watch
         self.said = said
