@@ -16,7 +16,7 @@ STREAM_QUANTILE = {"SingleStream": 0.9, "MultiStream": 0.99}
 SAMPLES_PER_QUERY = 8
 
 _FASTER = 3.0  # a query may be so much faster than the fastest that was seen before
-_MORE = 2.0  # and the whole gateway so much: with all that it can get at once it has done 1.96 times what was seen before
+_MORE = 2.0  # and the whole gateway so much: with all that it can get at once it did 1.96 times as much
 
 
 class Scenario(enum.StrEnum):
