@@ -59,7 +59,7 @@ def compare(
     ] = False,
     factors: Annotated[
         bool,
-        typer.Option("--factors", help="Measure the articles' table too: 3 minutes more with --quick, else 15."),
+        typer.Option("--factors", help="Measure the articles' table too: 3 minutes more with --quick, else 9."),
     ] = False,
     swaps: Annotated[
         int | None,
