@@ -51,7 +51,7 @@ class Routing:
     @property
     def using(self) -> Using:
         """What this process routes to or holds requests on; of endpoints that are gone, too, until those have ended."""
-        routed = lanes_in(self._router.table.models)
+        routed = self.lanes
         return {
             name: frozenset((key.model, key.version) for key in routed if key.endpoint == name) | self._lanes.held(name)
             for name in {*self._endpoints, *self._lanes.endpoints_held}
@@ -95,9 +95,9 @@ class Routing:
 
     def assign_table(self, is_lost: Callable[[LaneKey], bool] = lambda _: False) -> None:
         """Replace the table by what follows from everything known now; nobody can wait in a lane that `is_lost`."""
-        told = lanes_in(self._router.table.models)
+        told = self.lanes
         while not (wished := plan_lanes(self.snapshot)) <= told:
-            # Said before it is done, and the repository read once more: whoever unloads reads both the other way round.
+            # Said before it is done, and the repository read once more: see the rules above.
             told |= wished
             self._tell(with_lanes(self.using, told))
             self.models = self._repository.scan()
