@@ -8,24 +8,20 @@ with -9: they hold the other end of a pipe to it.
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
-
-from prometheus_client.multiprocess import mark_process_dead
 
 from contracts.addresses import variable
 from gateway.accounts.log_file import LogFile
 from gateway.grpc_port import GrpcPort, held
 from gateway.metrics import MULTIPROCESS_VARIABLE
+from gateway.metrics_folder import close_ledger, metrics_folder
 from gateway.peers import DirectoryPeers
 from gateway.settings import Settings
 
@@ -57,7 +53,7 @@ def run_processes(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop_asked.set())
     grpc_port = GrpcPort(settings.host, settings.grpc_port)
-    with _listening(settings) as listener, held(grpc_port) as port, _metrics_folder() as folder, _life() as life:
+    with _listening(settings) as listener, held(grpc_port) as port, metrics_folder() as folder, _life() as life:
         environment = {
             **os.environ,
             SOCKET_VARIABLE: str(listener.fileno()),
@@ -74,8 +70,11 @@ def run_processes(settings: Settings) -> int:
                 code = child.process.poll()
                 if code is None:
                     continue
-                log.error("gateway process %d ended with %d; it is started again", child.process.pid, code)
-                mark_process_dead(child.process.pid, str(folder))  # type: ignore[no-untyped-call]
+                lost = close_ledger(folder, child.process.pid)
+                log.error(
+                    "gateway process %d ended with %d, and %d requests with it; it is started again",
+                    child.process.pid, code, lost,
+                )  # fmt: skip
                 if monotonic() - child.started_at < _YOUNG_S:
                     stop_asked.wait(_PAUSE_S)
                 started = _start(environment, inherited)
@@ -119,16 +118,6 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         listener.bind((settings.host, settings.http_port))
         listener.listen(BACKLOG)
         yield listener
-
-
-@contextlib.contextmanager
-def _metrics_folder() -> Iterator[Path]:
-    """Where the processes keep their counts, for whichever of them is asked; gone with the parent."""
-    folder = Path(tempfile.mkdtemp(prefix="twinserve-metrics-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
