@@ -36,6 +36,7 @@ class _Report(msgspec.Struct, frozen=True):
     counts: list[tuple[str, int, Counts]]
     answering: dict[str, int]
     usages: list[tuple[str, int, Usage]] = []
+    was_ready: bool = False
 
 
 class DirectoryPeers:
@@ -104,6 +105,7 @@ class DirectoryPeers:
             [(model, version, counted) for (model, version), counted in report.counts.items()],
             dict(report.answering),
             [(model, version, used) for (model, version), used in report.usages.items()],
+            report.was_ready,
         )
         staged = self._path(self._name, "new")
         try:
@@ -155,7 +157,7 @@ class DirectoryPeers:
         using = {engine: frozenset(versions) for engine, versions in report.using.items()}
         counts = {(model, version): counted for model, version, counted in report.counts}
         usages = {(model, version): used for model, version, used in report.usages}
-        return PeerReport(using, counts, report.answering, usages)
+        return PeerReport(using, counts, report.answering, usages, report.was_ready)
 
     def _is_alive(self, name: str) -> bool:
         """Whether somebody holds its lock; who is dead is cleaned up after. Raises OSError."""

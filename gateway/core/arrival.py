@@ -1,11 +1,13 @@
 """Whether a version has come to every engine that is to have it, on all of its endpoints.
 
 Rules: only what was seen after the rollout began counts, and a failure only when it is of this attempt. An endpoint
-that is down is not waited for while its engine has another one that is up. Decides nothing: whoever waits asks again.
+that is down is not waited for while its engine has another one that is up; one that fails because it is going down must
+not end the rollout, so a failure that may pass is waited out for a while. Decides nothing: whoever waits asks again.
 """
 
 import time
 from collections.abc import Collection
+from typing import TypeGuard
 
 from gateway.core.keeper import Keeper
 from gateway.core.ports import Observed, Peers, VersionState, engine_of
@@ -13,6 +15,8 @@ from gateway.core.rollout_failures import BadVersion
 from gateway.core.routes import uses_everywhere
 
 _OLD_NEWS_S = 10.0
+PASSING_S = 10.0
+"""Longer than it takes until an endpoint that died is known to be down."""
 
 
 class Arrival:
@@ -27,6 +31,7 @@ class Arrival:
         endpoints = [one.endpoint for engine in engines for one in keeper.endpoints(engine)]
         self._rounds = {endpoint: keeper.rounds(endpoint) for endpoint in endpoints}
         self._seen_before = {endpoint: self._seen(endpoint) for endpoint in endpoints}
+        self._failing_since: dict[str, float] = {}
 
     def is_loaded(self) -> bool:
         """Whether every engine has it loaded, warm or not. Raises BadVersion when an endpoint cannot."""
@@ -56,7 +61,7 @@ class Arrival:
     def _all(self, *wanted: VersionState) -> bool:
         seen = {endpoint: self._seen(endpoint) for engine in self._engines for endpoint in self._up(engine)}
         for endpoint, observed in seen.items():
-            if observed is not None and observed.state is VersionState.ERROR and self._is_news(endpoint, observed):
+            if _failed(observed) and self._is_news(endpoint, observed) and not self._is_waited_out(endpoint, observed):
                 raise BadVersion(f"{self._called(endpoint)}: {observed.reason}")
         return all(map(self._up, self._engines)) and all(
             observed is not None and observed.state in wanted and self._was_looked_at(endpoint)
@@ -86,7 +91,17 @@ class Arrival:
             self._rounds[endpoint] = 0  # it went and came again meanwhile, and is counted anew
         return rounds >= self._rounds.get(endpoint, 0) + 2
 
+    def _is_waited_out(self, endpoint: str, observed: Observed) -> bool:
+        """Whether a failure may be the endpoint's alone: it may pass, and another one of the engine has not failed."""
+        since = self._failing_since.setdefault(endpoint, time.monotonic())
+        others = [self._seen(other) for other in self._up(engine_of(endpoint)) if other != endpoint]
+        return observed.may_pass and not all(map(_failed, others)) and time.monotonic() - since < PASSING_S
+
     def _is_news(self, endpoint: str, observed: Observed) -> bool:
         """Whether a failure is of this attempt: what an endpoint says of an earlier one may stand for a while."""
         is_old = observed == self._seen_before.get(endpoint) and time.monotonic() - self._began_at < _OLD_NEWS_S
         return self._was_looked_at(endpoint) and not is_old
+
+
+def _failed(observed: Observed | None) -> TypeGuard[Observed]:
+    return observed is not None and observed.state is VersionState.ERROR

@@ -8,7 +8,7 @@ once it has loaded. Nothing here waits, loads or asks.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.ports import Observed, VersionState, engine_of
+from gateway.core.ports import Observed, Using, VersionState, engine_of
 from gateway.core.published import PublishedModel
 
 States = Mapping[tuple[str, int], Observed]
@@ -98,6 +98,16 @@ def is_live_everywhere(models: Mapping[str, PublishedModel], observed: Mapping[s
         for model in models.values()
         if model.is_for(model.live, engine)
     )
+
+
+def is_live_as(using: Using, models: Mapping[str, PublishedModel], observed: Mapping[str, States]) -> bool:
+    """Whether every live version is ready on each engine on which `using` has it, and it has it on one at least."""
+    for model in models.values():
+        key = (model.name, model.live)
+        used = {engine_of(endpoint) for endpoint, held in using.items() if key in held}
+        if not used or not all(has_version(observed, engine, key) for engine in used):
+            return False
+    return bool(models)
 
 
 _BEST_FIRST = (

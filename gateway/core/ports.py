@@ -28,10 +28,11 @@ class VersionState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The state of a version on an engine; `reason` says why it is ERROR."""
+    """The state of a version on an engine; `reason` says why it is ERROR, `may_pass` that it is tried again."""
 
     state: VersionState
     reason: str = ""
+    may_pass: bool = False
 
 
 def engine_of(endpoint: str) -> str:
@@ -108,12 +109,15 @@ Using = Mapping[str, frozenset[tuple[str, int]]]
 
 @dataclass(frozen=True, slots=True)
 class PeerReport:
-    """What one gateway process told. `answering` is the version by model that it sends unversioned requests to."""
+    """What one gateway process told. `answering` is the version by model that it sends unversioned requests to;
+    `was_ready` that it has been ready, which it may not be now.
+    """
 
     using: Using
     counts: Mapping[tuple[str, int], Counts]
     answering: Mapping[str, int]
     usages: Usages = field(default_factory=dict)
+    was_ready: bool = False
 
 
 class Peers(Protocol):

@@ -7,23 +7,27 @@ Must not know who ordered it, nor what becomes of it when it fails.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from gateway.core.arrival import Arrival
 from gateway.core.canary import judge
 from gateway.core.claims import flipped, renewed
-from gateway.core.errors import ServingError
+from gateway.core.errors import EngineUnreachable, ServingError
 from gateway.core.plan import Plan, engines_of
 from gateway.core.ports import Engine, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 from gateway.core.rollout_failures import BadVersion, RolloutFailed
 from gateway.core.speed import COMPARED_ROWS, measure_slowdown
 from gateway.core.surroundings import Surroundings
+from gateway.core.tensors import Tensor
 from gateway.core.warmup import tile
 from gateway.core.windows import Moment, baseline, between, take_moment
+
+log = logging.getLogger(__name__)
 
 _RENEWAL_S = 4.0
 _POLL_S = 0.05
@@ -88,24 +92,42 @@ class Promotion:
         inputs = tile(golden.inputs, COMPARED_ROWS) if published.signature.is_batchable else golden.inputs
         pair = (self.record.from_version, self._plan.version)
         for name in self._engines:
-            engine = self._with_both(name, pair)
-            if engine is None:
-                continue
-            slowdown = await measure_slowdown(engine, self._model, pair, inputs, self._hold_claim)
+            slowdown = await self._slowdown(name, pair, inputs)
             if slowdown is not None and slowdown > self._plan.max_slowdown:
                 raise BadVersion(
                     f"{name} takes {slowdown:.1f} times as long with it as with version {self.record.from_version}; "
                     f"allowed is {self._plan.max_slowdown:g} times"
                 )
 
-    def _with_both(self, engine: str, versions: tuple[int, int]) -> Engine | None:
-        """An endpoint of an engine that has both versions: they are the same on all of them."""
-        observed = self._around.keeper.observed
-        for one in self._around.keeper.endpoints(engine):
-            held = [observed.get(one.endpoint, {}).get((self._model, version)) for version in versions]
-            if all(seen is not None and seen.state is VersionState.READY for seen in held):
-                return one
+    async def _slowdown(self, engine: str, pair: tuple[int, int], inputs: Mapping[str, Tensor]) -> float | None:
+        """On one endpoint of an engine, for the versions are the same on all of them.
+
+        When that one is lost or leaves meanwhile, on another. None when no endpoint has both versions.
+        """
+        left = self._with_both(engine, pair)
+        while left:
+            endpoint = left.pop(0)
+            try:
+                slowdown = await measure_slowdown(endpoint, self._model, pair, inputs, self._hold_claim)
+            except EngineUnreachable as error:
+                if not left:
+                    raise
+                log.info("%s: %s is compared on another endpoint: %s", self._model, engine, error.message)
+                continue
+            if slowdown is not None:
+                return slowdown
         return None
+
+    def _with_both(self, engine: str, versions: tuple[int, int]) -> list[Engine]:
+        """The endpoints of an engine that have both versions."""
+        observed = self._around.keeper.observed
+
+        def has(endpoint: str, version: int) -> bool:
+            seen = observed.get(endpoint, {}).get((self._model, version))
+            return seen is not None and seen.state is VersionState.READY
+
+        endpoints = self._around.keeper.endpoints(engine)
+        return [one for one in endpoints if all(has(one.endpoint, version) for version in versions)]
 
     # -- canary
 

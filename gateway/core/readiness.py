@@ -1,7 +1,8 @@
 """Whether the platform can be called ready: strict at the start, lenient from then on.
 
 Rules: the first time every engine must have every live version, so that nobody is sent to half a platform; after that
-one engine is enough, for the other may be away. A model published later counts from when it could first be answered.
+one engine is enough, for the other may be away. Who joins gateways that have been ready joins after the first time: it
+needs what they have. A model published later counts from when it could first be answered.
 A process that is about to stop says so first: it is ready no more, and answers whatever it is asked all the same.
 """
 
@@ -17,17 +18,17 @@ class Readiness:
     """Remembers what has been ready once."""
 
     def __init__(self) -> None:
-        self._was_ready = False
+        self.was_ready = False
         self._were_ready: set[str] = set()
 
     def note(self, routes: Routes, is_complete: bool) -> None:
-        """These routes hold from now on; `is_complete` when every engine has every live version."""
-        self._was_ready = self._was_ready or is_complete
+        """These routes hold from now on; `is_complete` when every engine that is to have a live version has it."""
+        self.was_ready = self.was_ready or is_complete
         self._were_ready |= {name for name, route in routes.items() if _has_answer(route)}
 
     def is_ready(self, routes: Routes) -> bool:
         """Whether every model that could be answered once can be answered with these routes."""
-        return self._was_ready and all(_has_answer(routes[name]) for name in routes.keys() & self._were_ready)
+        return self.was_ready and all(_has_answer(routes[name]) for name in routes.keys() & self._were_ready)
 
 
 class Notice:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from gateway.core.counts import Ledger
 from gateway.core.endpoints import Endpoints
 from gateway.core.lanes import Lanes
-from gateway.core.lifecycle import LaneKey, States, engines_up, is_live_everywhere
+from gateway.core.lifecycle import LaneKey, States, engines_up, is_live_as, is_live_everywhere
 from gateway.core.ports import PeerReport, Peers, Repository, Using, VersionState, engine_of
 from gateway.core.published import PublishedModel
 from gateway.core.readiness import Readiness, can_answer_all
@@ -90,6 +90,8 @@ class Routing:
         if has_changed:
             self._expired = expired
             self.assign_table()
+        elif not self._readiness.was_ready:
+            self._note_readiness()  # it may follow from what others told since
         self._tell(self.using)
         return has_changed
 
@@ -110,15 +112,27 @@ class Routing:
         self._routed_models = self.models
         self._lanes.keep_only(lanes_in(routes), is_lost)
         self._tell(self.using)
-        is_whole = engines_up(self.observed) == set(engines)
-        self._readiness.note(routes, is_whole and is_live_everywhere(self.models, self.observed))
+        self._note_readiness()
+
+    def _note_readiness(self) -> None:
+        is_whole = engines_up(self.observed) == set(self._endpoints.engines)
+        is_complete = is_whole and is_live_everywhere(self.models, self.observed)
+        if not is_complete and not self._readiness.was_ready:
+            is_complete = self._is_as_complete_as_others()
+        self._readiness.note(self._router.table.models, is_complete)
+
+    def _is_as_complete_as_others(self) -> bool:
+        """Whether this process answers with all that others which were ready answer with: an engine may be away."""
+        ready = [report.using for report in self._peers.others().values() if report.was_ready]
+        return bool(ready) and all(is_live_as(using, self.models, self.observed) for using in ready)
 
     @property
     def _answering(self) -> Mapping[str, int]:
         return {name: route.live for name, route in self._router.table.models.items()}
 
     def _tell(self, using: Using) -> None:
-        self._peers.tell(PeerReport(using, self._ledger.counts, self._answering, self._ledger.usage.usages))
+        usages, was_ready = self._ledger.usage.usages, self._readiness.was_ready
+        self._peers.tell(PeerReport(using, self._ledger.counts, self._answering, usages, was_ready))
 
 
 def is_loading(states: States) -> bool:

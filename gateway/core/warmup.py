@@ -108,7 +108,7 @@ class Warmups:
             return Observed(VersionState.READY)
         if not verdict.is_final and asyncio.get_running_loop().time() - verdict.at > self._limits.retry_s:
             del self._tasks[key]
-        return Observed(VersionState.ERROR, verdict.reason)
+        return Observed(VersionState.ERROR, verdict.reason, may_pass=not verdict.is_final)
 
     def keep_only(self, endpoint: str, loaded: frozenset[tuple[str, int]]) -> None:
         """Forget what an endpoint does not hold any more: it will be warmed again when it is back."""

@@ -43,6 +43,7 @@ from gateway.core.tensors import DATATYPES, DTYPES, Tensor
 CONTROL_TIMEOUT_S = 5.0
 # A server begins to act on a new list within its own interval of 0.1 s; what it says before is of the old one.
 TAKE_UP_S = 2.0
+_CLOSED = "tfserving is not asked any more at this address"
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -80,6 +81,7 @@ class TfServing:
         self.address = address.target
         self.endpoint = f"{self.name}/{address.target}"
         self._repository = address.repository
+        self._is_closed = False
         self._told: Mapping[str, frozenset[int]] | None = None
         self._listed_at: dict[tuple[str, int], float] = {}
         self._messages = load_messages()
@@ -105,11 +107,22 @@ class TfServing:
         timeout_s = batch.deadline - asyncio.get_running_loop().time()
         if timeout_s <= 0:
             raise DeadlineExceeded("the deadline had passed before tfserving was asked")
+        if self._is_closed:  # the channel's own word for it is no grpc.RpcError
+            raise EngineUnreachable(_CLOSED)
         try:
             response = await self._predict(request, timeout=timeout_s, metadata=batch.metadata or None)
         except grpc.RpcError as error:
             raise _translate(error) from error
+        except asyncio.CancelledError as error:
+            if self._is_cut_off():
+                raise EngineUnreachable(_CLOSED) from error
+            raise
         return {name: decode_tensor(proto) for name, proto in response.outputs.items()}
+
+    def _is_cut_off(self) -> bool:
+        """Whether a call was ended by closing the channel: that looks as if whoever awaits it had been cancelled."""
+        task = asyncio.current_task()
+        return self._is_closed and task is not None and not task.cancelling()
 
     async def observe(self, models: frozenset[str]) -> Mapping[tuple[str, int], Observed]:
         """See gateway.core.ports.Engine."""
@@ -178,6 +191,7 @@ class TfServing:
 
     async def close(self) -> None:
         """See gateway.core.ports.Engine."""
+        self._is_closed = True
         await self._channel.close()
 
 

@@ -147,6 +147,27 @@ async def test_a_deadline_that_has_passed(engine: Engine, golden: Mapping[str, T
         await engine.infer(batch(np.repeat(golden["images"], 64, axis=0), timeout_s=0.01))
 
 
+async def test_closing_it_answers_or_refuses_what_it_was_asked(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    """Never as if whoever waits had been cancelled: a rollout that compares would end with its gateway still there."""
+    images = np.repeat(golden["images"], 8, axis=0)
+    asking = [asyncio.create_task(engine.infer(batch(images))) for _ in range(8)]
+    await asyncio.sleep(0)
+    await engine.close()
+    asking.append(asyncio.create_task(engine.infer(batch(images))))
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(one) for one in ended} <= {dict, EngineUnreachable}, ended
+
+
+async def test_who_gives_up_is_cancelled(engine: Engine, golden: Mapping[str, Tensor]) -> None:
+    if isinstance(engine, FakeEngine):
+        pytest.skip("the fake answers at once")
+    asking = asyncio.create_task(engine.infer(batch(golden["images"])))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking], timeout=10)
+    assert asking.cancelled()
+
+
 async def test_an_engine_that_is_not_there(tmp_path: Path, golden: Mapping[str, Tensor]) -> None:
     ports = free_ports()
     keys = tmp_path / "key_file.json"

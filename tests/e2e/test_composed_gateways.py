@@ -122,6 +122,23 @@ def test_a_gateway_that_is_stopped_ends_well_and_is_used_again(
     act_under_load(clients, stop_and_start)
 
 
+def test_a_gateway_joins_while_an_engine_is_away(balanced: BalancedPlatform, clients: SteadyClients) -> None:
+    joining, engine = balanced.gateways[0], balanced.container("tfserving")
+
+    def restart_without_it() -> None:
+        docker("stop", engine)
+        docker("restart", "-t", "60", joining)
+        wait_until(lambda: balanced.is_healthy(joining), 60, "it is ready with the engine that the other one has")
+        wait_for_more(clients)
+        docker("start", engine)
+        wait_until(lambda: all(map(has_both, balanced.gateways)), 90, "both have the engine again")
+
+    def has_both(gateway: str) -> bool:
+        return sum(balanced.up(balanced.metrics_of(gateway)).values()) == 2
+
+    act_under_load(clients, restart_without_it)
+
+
 def test_the_balancer_reads_its_configuration_again_without_a_loss(
     balanced: BalancedPlatform, clients: SteadyClients
 ) -> None:

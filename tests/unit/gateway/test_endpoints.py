@@ -14,15 +14,10 @@ from gateway.core.workload import FIRST_SHARE, Workload
 from gateway.engines.fake import FakeEngine
 from gateway.platform_state import PlatformState
 from tests.unit.gateway.adder import LedgerEvents, add, published
-from tests.unit.gateway.wired_core import GOLDEN, STRICT, Gateway, Platform, running, until
+from tests.unit.gateway.wired_core import STRICT, TF, A, B, Gateway, Platform, make_endpoints, running, until
 from twinserve.state_view import print_state
 
-A, B, TF = "torchserve/a:8080", "torchserve/b:8080", "tfserving"
 MODELS = frozenset({"adder"})
-
-
-def make_endpoints() -> tuple[FakeEngine, ...]:
-    return FakeEngine("torchserve", add, A), FakeEngine("torchserve", add, B), FakeEngine(TF, add)
 
 
 @pytest.fixture
@@ -162,47 +157,6 @@ async def test_what_an_endpoint_serves_is_seen_by_the_endpoint_in_other_processe
     await pair.look()
     have = {engine.endpoint: ("adder", 1) in await engine.observe(MODELS) for engine in pair.engines}
     assert have == {A: False, B: True, TF: False}
-
-
-async def test_a_promote_waits_for_no_endpoint_that_is_down(pairs: Platform) -> None:
-    down = pairs.engines[A]
-    down.is_reachable = False
-    await until(lambda: A not in pairs.keeper.observed, "it is lost")
-    assert (await pairs.promote(3)).state == "done"
-    assert (await pairs.ask()).version == 3
-    down.is_reachable = True
-    down.restart()
-    await until(lambda: ("adder", 3) in pairs.keeper.observed.get(A, {}), "it is back, with the live version")
-
-
-async def test_a_promote_goes_on_with_an_endpoint_that_went_and_came_again(pairs: Platform) -> None:
-    pairs.engines[A].is_loading = True
-    pairs.keeper._endpoints[A].rounds += 100_000  # as after a day
-    promote = asyncio.create_task(pairs.promote(3, load_timeout_s=10))
-    await until(lambda: pairs.model.candidate is not None, "it has begun")
-    pairs.keeper.leave(A)
-    again = FakeEngine("torchserve", add, A)
-    pairs.keeper.join(again)
-    ended = await promote
-    assert (ended.state, ended.reason) == ("done", "")
-    assert ("adder", 3) in await again.observe(MODELS)
-
-
-async def test_a_promote_fails_when_one_endpoint_answers_wrongly_and_names_it(pairs: Platform) -> None:
-    pairs.repository.golden = GOLDEN
-    pairs.engines[B].answer = lambda batch: {"sum": batch.inputs["a"] * (5 if batch.version == 3 else 2)}
-    ended = await pairs.promote(3)
-    assert ended.state == "failed"
-    assert ended.reason.startswith(f"{B}: ")
-    assert ended.is_version_bad
-    assert (await pairs.ask()).version == 2
-
-
-async def test_an_unloaded_version_leaves_every_endpoint(pairs: Platform) -> None:
-    ended = await pairs.promote(3, keep=0)
-    assert (ended.state, ended.reason) == ("done", "")
-    for engine in pairs.engines.values():
-        assert set(await engine.observe(MODELS)) == {("adder", 3)}
 
 
 async def test_a_new_endpoint_takes_part_once_it_has_the_live_version(pairs: Platform) -> None:

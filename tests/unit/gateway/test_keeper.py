@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.errors import NotFound
 from gateway.core.keeper import KeeperLimits
-from gateway.core.ports import Observed, PeerReport, VersionState
+from gateway.core.ports import Observed, PeerReport, Using, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel
 from tests.unit.gateway.adder import LedgerEvents, ask, published
 from tests.unit.gateway.wired_core import Engines, Gateway, is_ready
@@ -172,6 +172,36 @@ async def test_a_version_that_another_gateway_process_uses_is_not_unloaded(gatew
     gateway.peers.reports = {}
     await gateway.look()
     assert ("adder", 1) not in await gateway.engines[0].observe(frozenset({"adder"}))
+
+
+ALONE = {"torchserve": frozenset({("adder", 2)})}
+BOTH = {**ALONE, "tfserving": frozenset({("adder", 2)})}
+
+
+@pytest.mark.parametrize(
+    ("using", "was_ready", "is_ready"),
+    [(ALONE, True, True), (ALONE, False, False), (BOTH, True, False), ({}, True, False)],
+    ids=["they have what it has", "they begin too", "they have more", "they have nothing"],
+)
+async def test_who_joins_gateways_while_an_engine_is_away_is_ready_with_what_they_have(
+    engines: Engines, events: LedgerEvents, using: Using, was_ready: bool, is_ready: bool
+) -> None:
+    gateway = Gateway(engines, events)
+    gateway.peers.reports = {"there": PeerReport(using, {}, {}, was_ready=was_ready)}
+    gateway.engines[1].is_reachable = False
+    await gateway.look()
+    assert gateway.keeper.is_ready is is_ready
+
+
+async def test_it_becomes_ready_when_they_lose_an_engine_too(engines: Engines, events: LedgerEvents) -> None:
+    gateway = Gateway(engines, events)
+    gateway.peers.reports = {"there": PeerReport(BOTH, {}, {}, was_ready=True)}
+    gateway.engines[1].is_reachable = False
+    await gateway.look()
+    gateway.peers.reports = {"there": PeerReport(ALONE, {}, {}, was_ready=True)}
+    assert not gateway.keeper.is_ready
+    gateway.keeper.look_at_repository()
+    assert gateway.keeper.is_ready
 
 
 async def test_only_the_leading_process_tells_engines_what_to_hold(engines: Engines, events: LedgerEvents) -> None:

@@ -41,7 +41,9 @@ def test_others_see_what_is_told(tmp_path: Path, peers: DirectoryPeers) -> None:
         assert peers.others() == other.others() == {}
         counts = Counts(accepted=3, answered=2, failed=1)
         counts.add_latency(0.01)
-        told = PeerReport(USING, {("adder", 1): counts}, {"adder": 1}, {("adder", 1): Usage(answered=2, queue_ns=7)})
+        told = PeerReport(
+            USING, {("adder", 1): counts}, {"adder": 1}, {("adder", 1): Usage(answered=2, queue_ns=7)}, True
+        )
         other.tell(told)
         (name, report), *more = peers.others().items()
         assert (name, more) == (other.name, [])

@@ -36,6 +36,13 @@ GOLDEN = Golden(
     {"sum": np.full((4, 2), 2, np.float32)},
 )
 
+# Two endpoints of TorchServe, and TensorFlow Serving, which is one.
+A, B, TF = "torchserve/a:8080", "torchserve/b:8080", "tfserving"
+
+
+def make_endpoints() -> tuple[FakeEngine, ...]:
+    return FakeEngine("torchserve", add, A), FakeEngine("torchserve", add, B), FakeEngine(TF, add)
+
 
 class Client:
     """Asks the adder as a protocol does: it chooses the version, then makes the request for it."""
