@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from contracts.descriptors import Package, load_pool
@@ -52,6 +52,7 @@ from gateway.protocols import classify, oip_routes, tfserving_routes, torchserve
 from gateway.protocols.catalogue import Catalogue
 from gateway.protocols.classify import PictureInputs
 from gateway.protocols.conversation import Conversation, ConversationLimits
+from gateway.protocols.documented_errors import with_errors
 from gateway.protocols.examples import with_examples
 from gateway.protocols.exchange import Exchange, ExchangeLimits, error_response
 from gateway.protocols.express import Express, InferenceRoutes
@@ -167,7 +168,7 @@ def make_app(
     app.include_router(admin.make_router(state, rollouts, operators))
     app.include_router(triton_repository.make_router(model_repository))
     _add_metrics_route(app, metrics)
-    _add_examples(app, router)
+    _describe(app, router)
     _add_error_handlers(app)
     return GatewayApp(app, Express(exchange, conversation, express), grpc, notice)
 
@@ -261,9 +262,13 @@ def _add_metrics_route(app: FastAPI, metrics: Metrics) -> None:
         return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _add_examples(app: FastAPI, router: Router) -> None:
+def _describe(app: FastAPI, router: Router) -> None:
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")  # for whoever opens the address that `up` prints
+
     describe = app.openapi
-    app.openapi = lambda: with_examples(describe(), router.table.models)  # type: ignore[method-assign]
+    app.openapi = lambda: with_examples(with_errors(describe()), router.table.models)  # type: ignore[method-assign]
 
 
 def _add_error_handlers(app: FastAPI) -> None:

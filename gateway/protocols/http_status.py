@@ -2,7 +2,7 @@
 
 from gateway.core import errors
 
-_STATUS: dict[type[errors.ServingError], int] = {
+STATUS: dict[type[errors.ServingError], int] = {
     errors.InvalidRequest: 400,
     errors.UnknownSignature: 400,
     errors.EngineRejected: 400,
@@ -28,7 +28,7 @@ _STATUS: dict[type[errors.ServingError], int] = {
 
 def status_of(error: errors.ServingError) -> int:
     """The HTTP status code (RFC 9110 section 15) for an error of the core; 500 for a kind the table forgot."""
-    return _STATUS.get(type(error), 500)
+    return STATUS.get(type(error), 500)
 
 
 def headers_of(error: errors.ServingError) -> dict[str, str]:

@@ -54,6 +54,9 @@ class OipCodec:
         return encode_error(error.message)
 
 
+_OR_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "Not yet, or not any more"}}
+
+
 def make_router(exchange: Exchange, catalogue: Catalogue, express: InferenceRoutes, large: LargeBodies) -> APIRouter:
     """The routes; those that infer are told to `express` too."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
@@ -84,7 +87,7 @@ def _add_server_routes(routes: APIRouter, catalogue: Catalogue) -> None:
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @routes.get("/health/ready", summary="Whether every model's live version can be answered")
+    @routes.get("/health/ready", summary="Whether every model's live version can be answered", responses=_OR_NOT_READY)
     async def ready() -> Response:
         return _readiness({"ready": catalogue.is_ready}, catalogue.is_ready)
 
@@ -106,11 +109,15 @@ def _add_model_routes(routes: APIRouter, catalogue: Catalogue) -> None:
     async def version_metadata(model: str, version: str) -> dict[str, Any]:
         return catalogue.model(model, version)
 
-    @routes.get("/models/{model}/ready", summary="Whether the live version can be answered")
+    @routes.get("/models/{model}/ready", summary="Whether the live version can be answered", responses=_OR_NOT_READY)
     async def model_ready(model: str) -> Response:
         return is_ready(model, None)
 
-    @routes.get("/models/{model}/versions/{version}/ready", summary="Whether a version can be answered")
+    @routes.get(
+        "/models/{model}/versions/{version}/ready",
+        summary="Whether a version can be answered",
+        responses=_OR_NOT_READY,
+    )
     async def version_ready(model: str, version: str) -> Response:
         return is_ready(model, version)
 

@@ -22,7 +22,11 @@ def make_router(exchange: Exchange, router: Router, catalogue: Catalogue, pictur
     async def predict(request: Request, model: str, version: str | None = None) -> Response:
         return await exchange.run(PredictionCodec(model, version, router, pictures), request, model, version)
 
-    @routes.get("/ping", summary="Whether every model's live version can be answered")
+    @routes.get(
+        "/ping",
+        summary="Whether every model's live version can be answered",
+        responses={500: {"description": "Unhealthy, as TorchServe says it"}},
+    )
     async def ping() -> Response:
         is_ready = catalogue.is_ready
         return JSONResponse({"status": "Healthy" if is_ready else "Unhealthy"}, 200 if is_ready else 500)

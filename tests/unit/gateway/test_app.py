@@ -227,11 +227,18 @@ def test_operators_need_the_token(served: Served) -> None:
 
 
 def test_the_documentation_works_offline(served: Served) -> None:
-    page = served.client.get("/docs").text
+    page = served.client.get("/").text  # it leads to /docs
     links = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert links
     for link in links:
         assert link.startswith("/"), f"{link} leaves the machine"
         assert served.client.get(link).status_code == 200
-    paths = served.client.get("/openapi.json").json()["paths"]
+    document = served.client.get("/openapi.json").json()
+    paths = document["paths"]
     assert {"/v2/models/{model}/infer", "/models/{model}/classify", "/admin/models/{model}"} <= set(paths)
+    told = paths["/v2/models/{model}/infer"]["post"]["responses"]
+    assert (
+        told["429"]["description"]
+        == "A queue is full; worth trying again in a moment: `retry_after_s` says how many seconds."
+    )
+    assert "422" not in told
