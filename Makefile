@@ -42,7 +42,7 @@ up: $(RUN_STAMP)  ## both engines and the gateway, until Ctrl-C
 # First what needs neither engines nor training, so that a broken unit test is told within a minute or two; then those,
 # one test at a time, since they share the cores with their clients. Either part fails the target.
 test: test-fast  ## every test; starts real engines, takes minutes
-	$(PYTEST) -m 'engines or frameworks or long'
+	$(PYTEST) -m 'engines or frameworks or long' --durations 15
 
 # Three processes even for two cores, since many tests wait for something. In them and in what they start, numpy has
 # one thread: more would only wait for each other.
@@ -50,10 +50,10 @@ test-fast: $(DEV_STAMP)  ## the tests without engines, training and long ones, u
 	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m 'not engines and not frameworks and not long' -n 3 --dist worksteal
 
 compose-test: $(DEV_STAMP)  ## the end-to-end tests against the platform from containers; says so when it cannot run
-	$(BIN)/python -m tests.compose_run
+	$(BIN)/python -m tests.composed.run
 
 compose-chaos: $(DEV_STAMP)  ## the composed platform with two gateways, broken again and again under load (TWINSERVE_CHAOS_MINUTES, _SEED)
-	$(BIN)/python -m tests.compose_chaos
+	$(BIN)/python -m tests.composed.chaos
 
 loadtest-quick: $(DEV_STAMP)  ## every load scenario for some seconds, against a platform of its own; 3 minutes
 	$(PYTEST) -s tests/e2e/test_loadtest.py

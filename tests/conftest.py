@@ -8,7 +8,7 @@ import pytest
 
 from contracts.layout import ModelPaths
 from contracts.manifest import Manifest, read_document
-from tests.composed_platform import composed_platform
+from tests.composed.composed_platform import composed_platform
 from tests.platform_process import running_platform
 from tests.served_platform import ServedPlatform
 from tests.targets import TargetPlatform, pytest_addoption, pytest_collection_modifyitems, target

@@ -1,6 +1,7 @@
 """Every alert fires when what it is about happens, nothing else fires with it, and it clears when that is over.
 
-A real Prometheus scrapes a real gateway, whose engines are stand-ins. Times are shortened (tests/shortened_rules.py).
+A real Prometheus scrapes a real gateway, whose engines are stand-ins. Times are shortened
+(tests/monitoring/shortened_rules.py).
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.alerting_stage import SECOND, LyingExporter, StagedGateway, asking, double, triple
-from tests.monitored_queries import ALERTS
+from tests.monitoring.alerting_stage import SECOND, LyingExporter, StagedGateway, asking, double, triple
+from tests.monitoring.monitored_queries import ALERTS
+from tests.monitoring.prometheus_server import Prometheus, running_prometheus
+from tests.monitoring.shortened_rules import write_shortened
 from tests.platform_process import wait_until
-from tests.prometheus_server import Prometheus, running_prometheus
-from tests.shortened_rules import write_shortened
 
 pytestmark = pytest.mark.engines
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from loadtest.known_answers import KnownAnswers
-from tests.balanced_platform import BalancedPlatform, balanced_platform
-from tests.compose_chaos import run_chaos, write
-from tests.composed_platform import docker
+from tests.composed.balanced_platform import BalancedPlatform, balanced_platform
+from tests.composed.chaos import run_chaos, write
+from tests.composed.composed_platform import docker
+from tests.composed.steady_clients import Load, SteadyClients
 from tests.platform_process import wait_until
 from tests.served_platform import LEDGER
-from tests.steady_clients import Load, SteadyClients
 
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("compose", "gateways in containers, behind HAProxy")]
 

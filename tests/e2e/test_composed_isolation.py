@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from tests.composed_platform import ROOT, SERVICES, ComposedPlatform, compose_command, docker
+from tests.composed.composed_platform import ROOT, SERVICES, ComposedPlatform, compose_command, docker
 
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("compose", "it is about containers")]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.composed_platform import ComposedPlatform
+from tests.composed.composed_platform import ComposedPlatform
 
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("compose", "it is about containers")]
 

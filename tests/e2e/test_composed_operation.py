@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 
-from tests.composed_platform import ComposedPlatform, docker
+from tests.composed.composed_platform import ComposedPlatform, docker
 from tests.platform_process import wait_until
 from tests.traffic import OTHER, insist, send_until, send_while
 from workers.mnist import Split

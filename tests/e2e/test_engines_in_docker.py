@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.composed_platform import TAG, docker
+from tests.composed.composed_platform import TAG, docker
 from tests.platform_process import Platform, running_platform, wait_until
 from tests.traffic import Tally, insist, send_until, send_while
 from workers.mnist import Split

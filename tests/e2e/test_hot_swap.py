@@ -15,7 +15,7 @@ from loadtest.open_loop import Target
 from loadtest.swap_report import SwapReport
 from loadtest.swap_run import SwapPlan, SwapRun
 from loadtest.swaps import describe
-from tests.composed_platform import ComposedPlatform
+from tests.composed.composed_platform import ComposedPlatform
 from tests.platform_process import running_platform, wait_until
 from tests.served_platform import ServedPlatform
 from tests.targets import TargetPlatform

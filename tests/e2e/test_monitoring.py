@@ -19,11 +19,11 @@ import requests
 import yaml
 
 from contracts.addresses import Ports
-from tests.composed_platform import ComposedPlatform, docker
-from tests.monitored_queries import FOLDER, RECORDED, dashboard_expressions, load_yaml
+from tests.composed.composed_platform import ComposedPlatform, docker
+from tests.monitoring.monitored_queries import FOLDER, RECORDED, dashboard_expressions, load_yaml
+from tests.monitoring.prometheus_server import IMAGE, Prometheus, running_prometheus
 from tests.platform_process import Platform, wait_until
 from tests.ports import free_port
-from tests.prometheus_server import IMAGE, Prometheus, running_prometheus
 from tests.served_platform import ServedPlatform
 from tests.traffic import send_until
 from workers.mnist import Split

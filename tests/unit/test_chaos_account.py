@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos_account import (
+from tests.composed.chaos_account import (
     PROBE,
     Change,
     Counts,
@@ -13,7 +13,7 @@ from tests.chaos_account import (
     find_ledger_fault,
     find_unexplained,
 )
-from tests.steady_clients import Asked
+from tests.composed.steady_clients import Asked
 
 
 def asked(sent_at: float, status: str = "200", transport: str = "http", fault: str = "") -> Asked:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.composed_platform import Compose
+from tests.composed.composed_platform import Compose
 
 # Containers and networks are files; as with Docker, a name is taken once, and what is not there cannot be removed.
 DOCKER = """#!/bin/sh

@@ -12,7 +12,7 @@ from contracts.addresses import Ports
 from contracts.tfserving_command import MONITORING_PATH
 from gateway.beginnings import OUR_FAULTS
 from gateway.settings import Settings
-from tests.monitored_queries import (
+from tests.monitoring.monitored_queries import (
     ALERTS,
     DASHBOARD,
     EXPRESSIONS,
@@ -25,7 +25,7 @@ from tests.monitored_queries import (
     dashboard_expressions,
     load_yaml,
 )
-from tests.shortened_rules import SHORTENED, shorten, write_shortened
+from tests.monitoring.shortened_rules import SHORTENED, shorten, write_shortened
 from tests.unit.exposed import Exposed, exposed_metrics, outcomes_of_failures
 from tests.unit.promql import read_query
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import requests
 
-from tests.composed_platform import PROJECT, TAG
+from tests.composed.composed_platform import PROJECT, TAG
 from tests.platform_process import wait_until
 from tests.ports import free_port
 
 IMAGE = f"twinserve-prometheus:{TAG}"
-"""Debian's package in an image, which tests/compose_run.py builds."""
+"""Debian's package in an image, which tests/composed/run.py builds."""
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from tests.composed_platform import ROOT, SERVICES, TAG, Compose, compose_command
+from tests.composed.composed_platform import SERVICES, TAG, Compose, compose_command
 
 BASE_IMAGE = os.environ.get("TWINSERVE_BASE_IMAGE", "python:3.11-slim-bookworm")
 ENGINE_UP_TIMEOUT_S = 1200
@@ -31,7 +31,7 @@ INTERRUPTED = 130
 LOADERS = {"load": "locust-worker"}
 """Images whose service has another name than they have."""
 
-STAND_INS = {name: ROOT / "tests" / "images" / f"{name}.Dockerfile" for name in ("prometheus", "balancer")}
+STAND_INS = {name: Path(__file__).parent / "images" / f"{name}.Dockerfile" for name in ("prometheus", "balancer")}
 """Images of Debian's packages in the place of official ones, which tests do not fetch."""
 
 

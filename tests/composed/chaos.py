@@ -20,14 +20,14 @@ from pathlib import Path
 import requests
 
 from loadtest.known_answers import KnownAnswers
-from tests import compose_run
-from tests.balanced_platform import BalancedPlatform, balanced_platform
-from tests.chaos_account import PROBE, Change, Counts, Event, Lives, Report, find_ledger_fault
-from tests.chaos_events import ENGINES, Breaker
-from tests.composed_platform import Compose, docker
+from tests.composed.balanced_platform import BalancedPlatform, balanced_platform
+from tests.composed.chaos_account import PROBE, Change, Counts, Event, Lives, Report, find_ledger_fault
+from tests.composed.chaos_events import ENGINES, Breaker
+from tests.composed.composed_platform import Compose, docker
+from tests.composed.run import Failed, NoEngine, build, require_engine
+from tests.composed.steady_clients import PATH, Asked, Load, SteadyClients
 from tests.platform_process import wait_until
 from tests.served_platform import LEDGER
-from tests.steady_clients import PATH, Asked, Load, SteadyClients
 
 VERSIONS = (1, 2)
 LOAD = Load(http=6, rpc=3, rest_s=0.05)
@@ -233,11 +233,11 @@ def main() -> int:
     seed = int(os.environ.get("TWINSERVE_CHAOS_SEED", str(random.SystemRandom().randrange(10_000))))
     folder = Path(os.environ.get("TWINSERVE_CHAOS_REPORT", ".twinserve/compose-chaos"))
     try:
-        compose_run.build(Compose(compose_run.require_engine()))
-    except compose_run.NoEngine as error:
+        build(Compose(require_engine()))
+    except NoEngine as error:
         say(f"SKIPPED: {error}")
         return 0
-    except compose_run.Failed as error:
+    except Failed as error:
         say(f"FAILED: {error}")
         return 1
     with tempfile.TemporaryDirectory(prefix="twinserve-chaos-") as own, balanced_platform(Path(own)) as platform:

@@ -14,7 +14,7 @@ BARE_ENGINE = '#!/bin/sh\ncase "$1" in version | compose) echo 27 ;; *) echo "no
 
 def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     nobody = {"DOCKER_HOST": f"unix://{folder}/nobody.sock", "TWINSERVE_ENGINE_UP": ""}
-    command = [sys.executable, "-m", "tests.compose_run"]
+    command = [sys.executable, "-m", "tests.composed.run"]
     return subprocess.run(
         command, env={**os.environ, **nobody, **environment}, capture_output=True, text=True, timeout=60, check=False
     )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.steady_clients import Asked
+from tests.composed.steady_clients import Asked
 
 PROBE = "probe"
 """The transport of our own questions, which name an engine that may be down."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.monitored_queries import FOLDER, RULES, load_yaml
+from tests.monitoring.monitored_queries import FOLDER, RULES, load_yaml
 
 SHORTENED = {
     "15s": "500ms",

@@ -1,7 +1,7 @@
 """The composed platform as its operators start it: docker-compose.yml with the embedded engine and the watchdog.
 
 Project, ports and volumes are its own, so that it can run beside `docker compose up` and `make up`. The images are
-built before (tests/compose_run.py).
+built before (tests/composed/run.py).
 """
 
 import fcntl
@@ -26,7 +26,7 @@ from tests.platform_process import wait_until
 from tests.ports import free_port
 from tests.served_platform import ServedPlatform
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILES = ("docker-compose.yml", "docker-compose.embedded.yml", "docker-compose.watchdog.yml")
 SERVICES = ("tools", "torchserve", "tfserving", "gateway")
 """Those with an image of their own; beside them there is the watchdog."""

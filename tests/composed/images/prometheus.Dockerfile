@@ -1,5 +1,5 @@
 # Debian's Prometheus in the place of the official image, for tests where no image registry can be reached.
-# Without a context: docker build -t NAME - < tests/images/prometheus.Dockerfile
+# Without a context: docker build -t NAME - < tests/composed/images/prometheus.Dockerfile
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 RUN apt-get update -qq \

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import requests
 
-from tests.balanced_platform import BalancedPlatform
-from tests.chaos_account import Event, Excuse
-from tests.composed_platform import docker
+from tests.composed.balanced_platform import BalancedPlatform
+from tests.composed.chaos_account import Event, Excuse
+from tests.composed.composed_platform import docker
 from tests.platform_process import wait_until
 
 ENGINES = ("torchserve", "tfserving")

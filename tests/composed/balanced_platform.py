@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from tests.composed_platform import (
+from tests.composed.composed_platform import (
     FILES,
     PROJECT,
     READY_TIMEOUT_S,
@@ -24,7 +24,7 @@ from tests.ports import free_port
 from tests.served_platform import LEDGER
 
 GATEWAYS = 2
-BALANCER_FILES = (*FILES, "docker-compose.balancer.yml", "tests/docker-compose.gateways.yml")
+BALANCER_FILES = (*FILES, "docker-compose.balancer.yml", "tests/composed/docker-compose.gateways.yml")
 FILLER = "/models/.filler"
 
 
@@ -92,7 +92,7 @@ class BalancedPlatform(ComposedPlatform):
         environment = {"COMPOSE_PROJECT_NAME": self.compose.project}
         return subprocess.run(
             ["balancer/rolling.sh", *services],
-            cwd=Path(__file__).resolve().parents[1],
+            cwd=Path(__file__).resolve().parents[2],
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
