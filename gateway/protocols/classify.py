@@ -16,7 +16,7 @@ from gateway.core.messages import InferAnswer
 from gateway.core.published import ImageRecipe
 from gateway.core.router import VersionRoute
 from gateway.core.tensors import Tensor
-from gateway.protocols.conversation import Question
+from gateway.protocols.call import Question
 from gateway.protocols.exchange import Exchange, HttpContent
 from gateway.protocols.express import InferenceRoutes
 from gateway.protocols.oip import encode_error

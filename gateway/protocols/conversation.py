@@ -8,18 +8,18 @@ anything looks on a wire.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from time import monotonic, perf_counter
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from time import perf_counter
+from typing import Protocol
 
 from gateway.core.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError
 from gateway.core.flight import Flight
 from gateway.core.inference import Inference
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import Router, VersionRoute
-from gateway.core.tensors import Tensor
 from gateway.core.usage import Stages
+from gateway.protocols.call import Call, Decode, Question, Reply, T
 from gateway.protocols.counting import Counting
 from gateway.protocols.witness import Account, Witness
 
@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST_VERSION_DIGITS = 18
 _MOST_ATTEMPTS = 4
-
-T = TypeVar("T")
 
 
 class RequestEvents(Protocol):
@@ -49,64 +47,6 @@ class ConversationLimits:
 
     default_timeout_s: float
     longest_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A request as its transport has it, before its body is understood; made on arrival.
-
-    `version` None is whichever answers now, and then `route_key` draws who is among a canary's share. `engine` and
-    `timeout_s` are what the client said outside of the body. `account` is there while somebody tells of single
-    requests.
-    """
-
-    protocol: str
-    model: str
-    version: int | None
-    route_key: str
-    engine: str | None = None
-    timeout_s: float | None = None
-    started: float = field(default_factory=perf_counter)
-    arrived: float = field(default_factory=monotonic)
-    account: Account | None = None
-
-
-class Question(NamedTuple, Generic[T]):
-    """What a dialect made of a body: the tensors, and how the client wants them answered.
-
-    `encode_aside` is for answers that take long to write; where there is one, `encode` is not asked.
-    `may_be_empty`: the dialect answers inputs of no rows with outputs of none, which takes no engine.
-    """
-
-    inputs: dict[str, Tensor]
-    encode: Callable[[InferAnswer], T]
-    outputs: tuple[str, ...] = ()
-    engine: str | None = None
-    timeout_s: float | None = None
-    may_be_empty: bool = False
-    encode_aside: Callable[[InferAnswer], Awaitable[T]] | None = None
-
-
-Decode = Callable[[VersionRoute], Question[T] | Awaitable[Question[T]]]
-"""Reads a body by the signature of the version it is given. Awaited, and bounded in time, only where it has to wait."""
-
-
-class Reply(NamedTuple, Generic[T]):
-    """An encoded answer, who gave it, and its stages (seconds)."""
-
-    content: T
-    engine: str
-    version: int
-    stages_s: Stages
-
-    @property
-    def server_timing(self) -> str:
-        """The stages as a Server-Timing header writes them (W3C Server Timing)."""
-        decode_s, queue_s, upstream_s, encode_s, total_s = self.stages_s
-        return (
-            f"decode;dur={decode_s * 1e3:.3f}, queue;dur={queue_s * 1e3:.3f}, upstream;dur={upstream_s * 1e3:.3f}, "
-            f"encode;dur={encode_s * 1e3:.3f}, total;dur={total_s * 1e3:.3f}"
-        )
 
 
 class Conversation:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from gateway.core.errors import Cancelled, ServingError, TooLarge, TooSlow
 from gateway.core.router import VersionRoute
+from gateway.protocols.call import Call, Decode, Question, Reply
 from gateway.protocols.content_coding import (
     COMPRESSED_FROM_BYTES,
     choose_coding,
@@ -22,7 +23,7 @@ from gateway.protocols.content_coding import (
     encode_content,
     is_coded,
 )
-from gateway.protocols.conversation import Call, Conversation, Decode, Question, Reply, parse_version
+from gateway.protocols.conversation import Conversation, parse_version
 from gateway.protocols.http_status import headers_of, status_of
 from gateway.protocols.oip import encode_error
 from gateway.protocols.witness import Account, Asker, Witness

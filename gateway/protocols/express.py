@@ -23,8 +23,9 @@ from starlette.types import Message, Scope
 
 from gateway.core.errors import Cancelled, NotFound, ServingError
 from gateway.core.flight import Flight
+from gateway.protocols.call import Call, Reply
 from gateway.protocols.content_coding import COMPRESSED_FROM_BYTES, is_coded
-from gateway.protocols.conversation import Call, Conversation, Reply, parse_version
+from gateway.protocols.conversation import Conversation, parse_version
 from gateway.protocols.exchange import (
     ACCOUNT,
     IS_WHOLE,

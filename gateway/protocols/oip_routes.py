@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from gateway.core.errors import ServingError
 from gateway.core.router import VersionRoute
 from gateway.core.tensors import Signature
+from gateway.protocols.call import Question
 from gateway.protocols.catalogue import Catalogue
-from gateway.protocols.conversation import Question
 from gateway.protocols.exchange import Exchange, HttpContent
 from gateway.protocols.express import InferenceRoutes
 from gateway.protocols.known_documents import KnownDocuments

@@ -24,8 +24,8 @@ from gateway.core.messages import InferAnswer
 from gateway.core.router import Router, VersionRoute
 from gateway.core.tensors import Signature, Tensor
 from gateway.protocols import tfserving_rules as rules
+from gateway.protocols.call import Question, Reply
 from gateway.protocols.catalogue import Catalogue
-from gateway.protocols.conversation import Question, Reply
 from gateway.protocols.exchange import ACCOUNT, Exchange, HttpContent, error_response, make_call
 from gateway.protocols.large_bodies import LargeBodies
 

@@ -20,8 +20,8 @@ from gateway.core.messages import InferAnswer
 from gateway.core.published import ImageRecipe
 from gateway.core.router import Router, VersionRoute
 from gateway.core.tensors import Signature, Tensor
+from gateway.protocols.call import Question
 from gateway.protocols.classify import PictureInputs, score_labels, split_files
-from gateway.protocols.conversation import Question
 from gateway.protocols.exchange import HttpContent
 from gateway.protocols.http_status import status_of
 from gateway.protocols.json_keys import refuse_duplicate_keys

@@ -60,6 +60,7 @@ ALLOWED: dict[str, tuple[set[str], set[str] | None]] = {
         {"gateway.core", "gateway.metric_sums", "gateway.beginnings", "gateway.endpoint_metrics"},
         {"numpy", "prometheus_client"},
     ),
+    "gateway.metrics_folder": (set(), {"prometheus_client"}),
     "gateway.endpoint_metrics": ({"gateway.core"}, {"prometheus_client"}),
     "gateway.endpoint_sources": ({"gateway.core", "gateway.engines", "gateway.settings"}, set()),
     "gateway.beginnings": ({"gateway.core", "gateway.metric_sums"}, set()),

@@ -10,8 +10,9 @@ from google.protobuf import json_format
 from gateway.core.errors import NotFound, ServingError
 from gateway.core.messages import InferAnswer
 from gateway.core.router import VersionRoute
+from gateway.protocols.call import Call, Question, Reply
 from gateway.protocols.catalogue import Catalogue
-from gateway.protocols.conversation import Call, Conversation, Question, Reply, parse_version
+from gateway.protocols.conversation import Conversation, parse_version
 from gateway.protocols.large_bodies import LARGE_STRINGS_BYTES, LargeBodies
 from gateway.protocols.model_repository import ModelRepository
 from gateway.protocols.rpc.calls import Caller, Told, account_of, parse, plain, told, unary

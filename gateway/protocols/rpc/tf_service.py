@@ -16,8 +16,9 @@ from gateway.core.messages import InferAnswer
 from gateway.core.router import Router, VersionRoute
 from gateway.core.tensors import Signature
 from gateway.protocols import tfserving_rules as rules
+from gateway.protocols.call import Call, Question, Reply
 from gateway.protocols.catalogue import Catalogue
-from gateway.protocols.conversation import Call, Conversation, Question, Reply
+from gateway.protocols.conversation import Conversation
 from gateway.protocols.rpc.calls import Caller, Told, account_of, parse, plain, told, unary
 from gateway.protocols.rpc.tf_tensors import decode_tensor, encode_tensor, read_shape, read_type
 from gateway.protocols.witness import Account

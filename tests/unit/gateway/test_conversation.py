@@ -8,7 +8,8 @@ import pytest
 from gateway.core.errors import InvalidRequest, NotFound, ServingError
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import ModelRoute, Router, RoutingTable, VersionRoute
-from gateway.protocols.conversation import Call, Conversation, ConversationLimits, Question, parse_version
+from gateway.protocols.call import Call, Question
+from gateway.protocols.conversation import Conversation, ConversationLimits, parse_version
 from tests.unit.gateway.adder import ADDER, numbers
 
 

@@ -6,7 +6,8 @@ from starlette.types import Message
 from gateway.core.errors import ServingError, VersionLeft
 from gateway.core.messages import InferAnswer, InferRequest
 from gateway.core.router import ModelRoute, Router, RoutingTable, VersionRoute
-from gateway.protocols.conversation import Conversation, ConversationLimits, Question
+from gateway.protocols.call import Question
+from gateway.protocols.conversation import Conversation, ConversationLimits
 from gateway.protocols.exchange import Exchange, ExchangeLimits, HttpContent
 from tests.unit.gateway.adder import ADDER, numbers
 

@@ -14,7 +14,6 @@ from gateway.protocols import tfserving_rules as rules
 from gateway.protocols.tfserving_rest import decode_predict
 from tests.rest_cases import ANSWERED, CASES, RestCase
 from tests.unit.gateway.adder import ADDER
-from tests.unit.gateway.listening import Listening
 from tests.unit.gateway.served import Served, serving
 
 ROW = [1.0, 2.0]
@@ -126,11 +125,3 @@ def test_elements_of_other_types(datatype: str, value: Any, element: Any) -> Non
     signature = Signature((TensorSpec("x", datatype, (-1,)),), ())
     tensor = decode_predict({"instances": [value]}, "", signature).inputs["x"]
     assert (tensor.dtype, tensor.tolist()) == (element.dtype, [element])
-
-
-def test_a_large_broken_body_is_told_with_its_offset(listening: Listening) -> None:
-    """It is read in a thread, since the exact grammar takes long."""
-    body = b'{"inputs": [' + b"1," * 45_000 + b"x]}"
-    head = b"POST /v1/models/adder:predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-    answered = listening.send(head % len(body), body)
-    assert b"JSON Parse error: Invalid value. at offset: 90012" in answered

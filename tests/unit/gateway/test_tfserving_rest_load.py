@@ -105,6 +105,14 @@ async def test_a_large_body_waits_no_longer_than_a_deadline(tmp_path: Path, monk
             parsed.gate.set()
 
 
+async def test_a_large_broken_body_is_told_with_its_offset(tmp_path: Path) -> None:
+    """It is read in a thread, since the exact grammar takes long."""
+    async with gateway_here(tmp_path, **ROOM, default_timeout_s=20) as here:
+        response = await here.http.post(PREDICT, content=b'{"inputs": [' + b"1," * 45_000 + b"x]}")
+        assert response.status_code == 400
+        assert "JSON Parse error: Invalid value. at offset: 90012" in response.text
+
+
 async def test_what_cannot_be_written_is_refused_and_counted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
