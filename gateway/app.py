@@ -63,8 +63,8 @@ def make_app(
 ) -> GatewayApp:
     """Wire the gateway. `stop` ends the process; it is called when a background task dies. Raises OSError.
 
-    One of several processes takes no connection before every engine answers it, since the others can use them all; one
-    that is away is waited for during `join_timeout_s`.
+    One of several processes takes no connection before it is ready, since the others can answer them all; it waits for
+    that during `join_timeout_s`.
     """
     version = installed_version("twinserve")
     accounts = make_accounts(settings, version)

@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 
+_ON_THE_WAY = {"loading", "warming", "unloading"}
 LEDGER = ("accepted", "answered", "failed")
 
 
@@ -52,6 +53,17 @@ class ServedPlatform(ABC):
         headers = {"Authorization": f"Bearer {self.token}"}
         document: dict[str, Any] = requests.get(f"{self.url}/admin/models", headers=headers, timeout=10).json()
         return document
+
+    def has_settled(self) -> bool:
+        """Whether both engines have the same versions, and nobody but clients asks them: no version is on its way."""
+        states = [
+            {name: engine["state"] for name, engine in version["engines"].items()}
+            for model in self.state()["models"]
+            for version in model["versions"]
+        ]
+        return bool(states) and all(
+            len(set(state.values())) == 1 and not _ON_THE_WAY & set(state.values()) for state in states
+        )
 
     def metrics(self) -> str:
         """The gateway's exposition."""

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """Runs them. `stop` ends the process; it is called when one dies without which nothing can go on.
 
-    Connections are taken once every engine answers, or after `join_timeout_s`.
+    Connections are taken once this process is ready, or after `join_timeout_s`.
     """
 
     core: CoreParts

@@ -1,8 +1,9 @@
 """Whether a version has come to every engine that is to have it, on all of its endpoints.
 
 Rules: only what was seen after the rollout began counts, and a failure only when it is of this attempt. An endpoint
-that is down is not waited for while its engine has another one that is up; one that fails because it is going down must
-not end the rollout, so a failure that may pass is waited out for a while. Decides nothing: whoever waits asks again.
+that is down is not waited for while its engine has another one that is up. One that is going down looks like one that
+the version kills: while another one has it ready, that is waited out for a moment. Where none has, it is the version's
+fault, for it must not take one after the other along. Decides nothing: whoever waits asks again.
 """
 
 import time
@@ -60,6 +61,7 @@ class Arrival:
 
     def _all(self, *wanted: VersionState) -> bool:
         seen = {endpoint: self._seen(endpoint) for engine in self._engines for endpoint in self._up(engine)}
+        self._failing_since = {one: since for one, since in self._failing_since.items() if one in seen}
         for endpoint, observed in seen.items():
             if _failed(observed) and self._is_news(endpoint, observed) and not self._is_waited_out(endpoint, observed):
                 raise BadVersion(f"{self._called(endpoint)}: {observed.reason}")
@@ -77,7 +79,9 @@ class Arrival:
 
     def _described(self, endpoint: str) -> str:
         seen = self._seen(endpoint)
-        return seen.state.value if seen else "has not begun"
+        if seen is None:
+            return "has not begun"
+        return f"{seen.state.value} ({seen.reason})" if seen.reason else seen.state.value
 
     def _called(self, endpoint: str) -> str:
         """As operators know it: an engine that is one endpoint by its own name."""
@@ -92,10 +96,11 @@ class Arrival:
         return rounds >= self._rounds.get(endpoint, 0) + 2
 
     def _is_waited_out(self, endpoint: str, observed: Observed) -> bool:
-        """Whether a failure may be the endpoint's alone: it may pass, and another one of the engine has not failed."""
+        """Whether a failure is taken for the endpoint's own, for now."""
         since = self._failing_since.setdefault(endpoint, time.monotonic())
         others = [self._seen(other) for other in self._up(engine_of(endpoint)) if other != endpoint]
-        return observed.may_pass and not all(map(_failed, others)) and time.monotonic() - since < PASSING_S
+        has_sibling = any(seen is not None and seen.state is VersionState.READY for seen in others)
+        return observed.may_be_endpoints and has_sibling and time.monotonic() - since < PASSING_S
 
     def _is_news(self, endpoint: str, observed: Observed) -> bool:
         """Whether a failure is of this attempt: what an endpoint says of an earlier one may stand for a while."""

@@ -91,14 +91,14 @@ class NotAnImage(ServingError):
 
 
 class Overloaded(ServingError):
-    """A queue is full; worth trying again in a moment: `retry_after_s` says how many seconds."""
+    """A queue is full; worth trying again in a moment."""
 
     outcome = "overloaded"
     retry_after_s = 1
 
 
 class Unavailable(ServingError):
-    """No engine can answer now; worth trying again in a moment: `retry_after_s` says how many seconds."""
+    """No engine can answer now; worth trying again in a moment."""
 
     outcome = "unavailable"
     retry_after_s = 1

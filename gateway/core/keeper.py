@@ -102,7 +102,7 @@ class Keeper:
 
     @property
     def is_ready(self) -> bool:
-        """First true when every engine has every live version; from then on while any engine can answer."""
+        """See gateway.core.readiness."""
         return self._routing.is_ready
 
     async def wait_ready(self, timeout_s: float) -> None:
@@ -271,13 +271,13 @@ class Keeper:
                 self._endpoints[name].wake.set()
 
     def _prepare(self, endpoint: str, desired: Desired) -> None:
-        """What will be unloaded is gone already, whoever wishes for it from now on; what is missing is loading."""
+        """What will be unloaded is unloading already, whoever wishes for it from now on; what is missing is loading."""
         states = self.observed.get(endpoint)
         if states is not None:
+            wanted = {(model, version) for model, versions in desired.items() for version in versions}
             self._routing.observed[endpoint] = {
-                (model, version): states.get((model, version), Observed(VersionState.LOADING))
-                for model, versions in desired.items()
-                for version in versions
+                **{key: Observed(VersionState.UNLOADING) for key in states if key not in wanted},
+                **{key: states.get(key, Observed(VersionState.LOADING)) for key in wanted},
             }
             self._routing.assign_table()
 

@@ -28,11 +28,14 @@ class VersionState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The state of a version on an engine; `reason` says why it is ERROR, `may_pass` that it is tried again."""
+    """The state of a version on an engine; `reason` says why it is ERROR.
+
+    `may_be_endpoints`: that may be the endpoint's doing and not the version's, for it could not be reached.
+    """
 
     state: VersionState
     reason: str = ""
-    may_pass: bool = False
+    may_be_endpoints: bool = False
 
 
 def engine_of(endpoint: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from gateway.core.arrival import Arrival
 from gateway.core.canary import judge
 from gateway.core.claims import flipped, renewed
-from gateway.core.errors import EngineUnreachable, ServingError
+from gateway.core.errors import EngineUnreachable, ServingError, VersionLost
 from gateway.core.plan import Plan, engines_of
 from gateway.core.ports import Engine, VersionState
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
@@ -61,6 +61,8 @@ class Promotion:
             await self._note(phase="compare")
             with self._phase("compare"):
                 await self._compare_speed()
+                # Who was lost meanwhile is not waited for; but one that is on its way back may not like the version.
+                await self._wait(self._arrival.is_ready, self._plan.load_timeout_s, self._arrival.why_not_ready)
         if self._plan.canary:
             await self._run_canary()
         await self._hold_claim()
@@ -102,20 +104,22 @@ class Promotion:
     async def _slowdown(self, engine: str, pair: tuple[int, int], inputs: Mapping[str, Tensor]) -> float | None:
         """On one endpoint of an engine, for the versions are the same on all of them.
 
-        When that one is lost or leaves meanwhile, on another. None when no endpoint has both versions.
+        When that one goes down meanwhile, on another. None when the version before cannot be asked anywhere.
         """
-        left = self._with_both(engine, pair)
-        while left:
-            endpoint = left.pop(0)
+        lost: EngineUnreachable | None = None
+        for endpoint in self._with_both(engine, pair):
             try:
                 slowdown = await measure_slowdown(endpoint, self._model, pair, inputs, self._hold_claim)
+            except VersionLost:
+                raise  # the endpoint is there, and the version is not
             except EngineUnreachable as error:
-                if not left:
-                    raise
-                log.info("%s: %s is compared on another endpoint: %s", self._model, engine, error.message)
-                continue
-            if slowdown is not None:
-                return slowdown
+                log.info("%s: %s went down while it was compared: %s", self._model, endpoint.endpoint, error.message)
+                lost = error
+            else:
+                if slowdown is not None:
+                    return slowdown
+        if lost is not None:
+            raise lost
         return None
 
     def _with_both(self, engine: str, versions: tuple[int, int]) -> list[Engine]:

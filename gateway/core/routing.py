@@ -64,7 +64,9 @@ class Routing:
 
     @property
     def is_ready(self) -> bool:
-        """First true when every engine has every live version; from then on while any engine can answer."""
+        """First true when every engine has every live version, or those that gateways which were ready have it on; from
+        then on while any engine can answer.
+        """
         return self._readiness.is_ready(self._router.table.models)
 
     @property
@@ -90,8 +92,8 @@ class Routing:
         if has_changed:
             self._expired = expired
             self.assign_table()
-        elif not self._readiness.was_ready:
-            self._note_readiness()  # it may follow from what others told since
+        elif not self._readiness.was_ready and self._is_as_complete_as_others():
+            self.assign_table()  # the same, for whoever waits for readiness
         self._tell(self.using)
         return has_changed
 

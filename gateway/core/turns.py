@@ -60,5 +60,6 @@ class LoadTurns:
 
 
 def _is_settled(states: States, key: Key) -> bool:
+    """One that could not be reached may have died of the version: the next one waits until more is known."""
     seen = states.get(key)
-    return seen is not None and seen.state in SETTLED
+    return seen is not None and seen.state in SETTLED and not seen.may_be_endpoints

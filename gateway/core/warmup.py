@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.core.agreement import Tolerance, find_difference
-from gateway.core.errors import ServingError
+from gateway.core.errors import EngineUnreachable, ServingError
 from gateway.core.lifecycle import LaneKey, States
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Observed, Repository, VersionState
@@ -55,6 +55,7 @@ class _Verdict:
     reason: str
     is_final: bool
     at: float
+    is_of_endpoint: bool = False
 
 
 class Warmups:
@@ -97,7 +98,7 @@ class Warmups:
         """What to think of a version that the engine itself reports ready. Begins a warm-up when there was none."""
         key = LaneKey(engine.endpoint, model, version)
         task = self._tasks.get(key)
-        if task is None or task.cancelled():  # an engine whose connections are closed may end it so
+        if task is None or task.cancelled():  # no engine should end it so, but the keeper would die of one that does
             task = self._tasks[key] = asyncio.get_running_loop().create_task(
                 self._run(engine, key, signature, manner or Manner())
             )
@@ -108,7 +109,7 @@ class Warmups:
             return Observed(VersionState.READY)
         if not verdict.is_final and asyncio.get_running_loop().time() - verdict.at > self._limits.retry_s:
             del self._tasks[key]
-        return Observed(VersionState.ERROR, verdict.reason, may_pass=not verdict.is_final)
+        return Observed(VersionState.ERROR, verdict.reason, verdict.is_of_endpoint)
 
     def keep_only(self, endpoint: str, loaded: frozenset[tuple[str, int]]) -> None:
         """Forget what an endpoint does not hold any more: it will be warmed again when it is back."""
@@ -141,8 +142,9 @@ class Warmups:
         except _WrongAnswer as error:
             return _Verdict(str(error), True, loop.time())
         except ServingError as error:
-            # Not even a broken connection speaks against the engine: it may be this version that kills its worker.
-            return _Verdict(f"its warm-up failed: {error.message}", False, loop.time())
+            # Not even a broken connection speaks for certain against the engine: this version may kill its worker.
+            is_of_endpoint = isinstance(error, EngineUnreachable)
+            return _Verdict(f"its warm-up failed: {error.message}", False, loop.time(), is_of_endpoint)
         except Exception as error:
             log.exception("the warm-up of %s broke", key)
             return _Verdict(f"its warm-up broke: {error!r}", False, loop.time())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contracts.golden import read_golden
 from contracts.layout import ModelPaths
 from tests import bad_versions
-from tests.platform_process import Platform, running_platform
+from tests.platform_process import Platform, running_platform, wait_until
 from tests.traffic import Tally, send_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "it spoils versions on the repository's own disk")]
@@ -102,4 +102,6 @@ def test_a_faulty_version_is_refused_and_clients_notice_nothing(
     for entry in model["versions"]:
         ledger = entry["ledger"]
         assert ledger["accepted"] == ledger["answered"] + ledger["failed"]
-    assert all(engine["up"] for engine in state["engines"]), "the faulty version took no engine with it"
+    wait_until(
+        lambda: set(spoilt.up(spoilt.metrics()).values()) == {1}, 10, "the faulty version took no engine with it"
+    )

@@ -49,7 +49,10 @@ async def test_the_report_draws_all_its_figures_without_an_error(tmp_path: Path,
     report.write_text(encode_page(result))
     async with open_browser(tmp_path) as page:
         await page.open(report.as_uri())
-        await page.wait_for("document.querySelectorAll('.plot .main-svg').length > 0")
+        await page.wait_for(
+            "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.trace, .point'))"
+            " && document.querySelector('.plot') !== null"
+        )
         drawn = await page.evaluate(
             "Object.fromEntries([...document.querySelectorAll('.plot')].map(plot => [plot.id.slice(5), "
             "plot.querySelectorAll('.main-svg .trace, .main-svg .point').length]))"

@@ -127,10 +127,12 @@ def test_a_gateway_joins_while_an_engine_is_away(balanced: BalancedPlatform, cli
 
     def restart_without_it() -> None:
         docker("stop", engine)
-        docker("restart", "-t", "60", joining)
-        wait_until(lambda: balanced.is_healthy(joining), 60, "it is ready with the engine that the other one has")
-        wait_for_more(clients)
-        docker("start", engine)
+        try:
+            docker("restart", "-t", "60", joining)
+            wait_until(lambda: balanced.is_healthy(joining), 60, "it is ready with the engine that the other one has")
+            wait_for_more(clients)
+        finally:
+            docker("start", engine)
         wait_until(lambda: all(map(has_both, balanced.gateways)), 90, "both have the engine again")
 
     def has_both(gateway: str) -> bool:

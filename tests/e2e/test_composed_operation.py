@@ -69,7 +69,9 @@ def test_docker_stop_loses_nothing_and_the_engine_stays_down_until_it_is_started
         wait_until(lambda: watchdog_log(platform).count(left_alone) > before, BACK_S, "the watchdog has decided")
         assert platform.inspect(stopped)["State"]["Running"] is False
         assert started_at(platform, stopped) == started
-        assert platform.up(platform.metrics()) == {stopped: 0, OTHER[stopped]: 1}
+        wait_until(
+            lambda: platform.up(platform.metrics()) == {stopped: 0, OTHER[stopped]: 1}, 10, f"{stopped} alone is down"
+        )
     finally:
         docker("start", container)
     assert_used_again(platform, mnist_test, stopped)

@@ -14,7 +14,7 @@ import requests
 from numpy.typing import NDArray
 
 from contracts.manifest import Manifest
-from tests.platform_process import Platform
+from tests.platform_process import Platform, wait_until
 from tests.served_platform import ServedPlatform
 from tests.traffic import HEADER_LENGTH, binary_body, infer_binary, send_until
 from workers.mnist import Split
@@ -76,6 +76,7 @@ def test_the_command_line_predicts_and_shows_the_state(platform: ServedPlatform)
     assert json.loads(answer.stdout)["predictions"][0]["label"] == "7"
     assert "answered by torchserve" in platform.run("predict", "docs/digits/7.png", "--engine", "torchserve").stdout
 
+    wait_until(platform.has_settled, 60, "the versions beside the live one are loaded too")
     state = json.loads(platform.run("status", "--json").stdout)
     assert state["ready"] is True
     assert [(e["engine"], e["up"]) for e in state["engines"]] == [("torchserve", True), ("tfserving", True)]
@@ -92,7 +93,7 @@ def test_the_official_triton_client_agrees(platform: ServedPlatform, mnist_test:
     client = triton.InferenceServerClient(platform.url.removeprefix("http://"))
     assert client.is_server_live()
     assert client.is_server_ready()
-    assert client.is_model_ready("mnist", "1")
+    wait_until(lambda: bool(client.is_model_ready("mnist", "1")), 60, "the version before is loaded too")
     metadata = client.get_model_metadata("mnist")
     assert metadata["inputs"] == [{"name": "images", "datatype": "FP32", "shape": [-1, 28, 28]}]
     tensor = triton.InferInput("images", [16, 28, 28], "FP32")

@@ -51,27 +51,8 @@ def infer(platform: Platform, engine: str) -> None:
     assert response.status_code == 200, response.text
 
 
-def ready(platform: Platform) -> dict[str, set[str]] | None:
-    """The versions that answer, by engine; None while one is on its way, and so being warmed by requests of its own."""
-    found: dict[str, set[str]] = {engine: set() for engine in ENGINES}
-    for family in text_string_to_metric_families(platform.metrics()):
-        for sample in family.samples:
-            if sample.name == "twinserve_version_state" and sample.value:
-                if sample.labels["state"] in ("loading", "warming", "unloading"):
-                    return None
-                if sample.labels["state"] == "ready":
-                    found[sample.labels["engine"]].add(sample.labels["version"])
-    return found
-
-
-def has_settled(platform: Platform) -> bool:
-    """Whether both engines hold the same versions, and nothing asks them but clients."""
-    found = ready(platform)
-    return found is not None and found["torchserve"] == found["tfserving"] != set()
-
-
 def test_ours_and_the_engines_own_counts_agree(platform: Platform) -> None:
-    wait_until(lambda: has_settled(platform), 60, "all versions are loaded and warmed")
+    wait_until(platform.has_settled, 60, "all versions are loaded and warmed")
     own, before = own_counters(platform), platform.metrics()
     for engine in ENGINES * REQUESTS:
         infer(platform, engine)

@@ -8,7 +8,7 @@ import pytest
 import requests
 from safetensors import numpy as blobs
 
-from tests.platform_process import Platform
+from tests.platform_process import Platform, wait_until
 from tests.rest_cases import CASES, RestCase
 from twinserve.digits import golden_digits
 
@@ -27,6 +27,12 @@ def ask(url: str, case: RestCase, headers: dict[str, str] | None = None) -> tupl
     target = url + case.target.replace("{model}", "mnist")
     response = requests.request(case.method, target, data=content, headers=headers, timeout=60)
     return response.status_code, response.json()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled(platform: Platform) -> None:
+    """The engines know of a version before the gateway does."""
+    wait_until(platform.has_settled, 60, "all versions are loaded and warmed")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -78,7 +78,7 @@ def test_a_hung_engine_is_left_out_and_replaced(killable: ServedPlatform, mnist_
 
     tally = asyncio.run(send_until(killable.url, mnist_test.images[:1], is_done, 16))
     assert set(tally.statuses) == {200}, tally.problems[:3]
-    assert any("tfserving is replaced: it hung" in line for line in killable.lines)
+    wait_until(lambda: any("tfserving is replaced: it hung" in line for line in killable.lines), 5, "it is said")
     wait_until(lambda: insist(killable.url, "tfserving") == 200, 60, "it is back")
 
 

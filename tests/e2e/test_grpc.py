@@ -1,15 +1,13 @@
 """The gateway's gRPC port on real engines, with the clients that people have."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 
-from tests.platform_process import Platform, running_platform, wait_until
+from tests.platform_process import Platform
 from tests.served_platform import ServedPlatform
 from tests.traffic import infer_binary
 from workers.mnist import Split
@@ -17,8 +15,6 @@ from workers.mnist import Split
 pytestmark = pytest.mark.engines
 
 ENGINES = ("torchserve", "tfserving")
-# A connection of its own for every channel: gRPC would share one between channels to the same address.
-OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def target(platform: ServedPlatform) -> str:
@@ -200,58 +196,3 @@ def test_labels_are_the_rollouts(platform: ServedPlatform, mnist_test: Split) ->
         for label in ("live", "stable"):
             code, said, answer = ask(channel, "Predict", predict(mnist_test.images[:1], label=label))
             assert (code, said, answer.model_spec.version.value) == (grpc.StatusCode.OK, "", 2)
-
-
-# -- several processes
-
-
-@pytest.mark.only_on("up", "it kills a gateway process of this machine")
-def test_processes_share_the_port_and_outlive_one_another(tmp_path: Path, repository: Path, mnist_test: Split) -> None:
-    with running_platform(tmp_path, repository, {"TWINSERVE_GATEWAY_PROCESSES": "2"}) as platform:
-
-        def connections(status: str = psutil.CONN_ESTABLISHED) -> dict[int, int]:
-            """How many connections in this state each process has at the port, by its pid."""
-            gateways = psutil.Process(platform.pid("gateway")).children(recursive=True)
-            return {
-                process.pid: sum(
-                    connection.laddr.port == platform.ports.grpc and connection.status == status
-                    for connection in process.net_connections("tcp")
-                )
-                for process in gateways
-            }
-
-        def is_listening() -> bool:
-            listening = connections(psutil.CONN_LISTEN)
-            return len(listening) == 2 and min(listening.values()) > 0
-
-        def asked(channel: grpc.Channel) -> int | str:
-            """The digit; what was said instead where it was not told."""
-            code, said, answer = ask(channel, "Predict", predict(mnist_test.images[:1]))
-            return f"{code.name}: {said}" if answer is None else int(np.argmax(answer.outputs["logits"].float_val))
-
-        wait_until(is_listening, 60, "both processes listen, not the first alone")
-        channels = [grpc.insecure_channel(target(platform), options=OWN_CONNECTION) for _ in range(24)]
-        try:
-            assert {asked(channel) for channel in channels} == {int(mnist_test.labels[0])}
-            spread = connections()
-            assert len(spread) == 2
-            assert min(spread.values()) > 0, f"24 connections, all to one process: {spread}"
-            psutil.Process(min(spread)).kill()
-            # Whoever was with the dead one connects anew, to the other or to the one that takes its place.
-            wait_until(
-                lambda: all(isinstance(asked(channel), int) for channel in channels), 60, "every client is answered"
-            )
-            wait_until(lambda: len(connections()) == 2, 60, "there are two processes again")
-        finally:
-            for channel in channels:
-                channel.close()
-
-        def is_balanced() -> bool:
-            text = platform.metrics()
-            accepted, answered, failed = (
-                platform.metric(text, f"twinserve_ledger_{name}_total") for name in ("accepted", "answered", "failed")
-            )
-            return accepted == answered + failed and answered >= len(channels)
-
-        # What one process tells of the other is as old as a probe; what the dead one had under way is closed.
-        wait_until(is_balanced, 10, "every request is in the ledger as ended")

@@ -78,7 +78,8 @@ def test_scenarios_are_green(platform: Platform, mnist_folder: Path, tmp_path: P
     code, summary, errors = closed.ended()
     assert (code, summary["plan"]["loop"]) == (0, "closed"), errors
     assert summary["requests"] == summary["locust"]["requests"] > 20, "both processes' requests, to the last"
-    assert summary["latency"]["p50_ms"] == pytest.approx(summary["locust"]["p50_ms"], rel=0.05)
+    in_whole_ms = summary["locust"]["p50_ms"]
+    assert summary["latency"]["p50_ms"] == pytest.approx(in_whole_ms, rel=0.05, abs=0.6)
 
 
 def test_versions_are_swapped_under_load_and_put_back(platform: Platform, tmp_path: Path) -> None:
@@ -104,8 +105,8 @@ def test_an_engine_is_killed_and_nobody_notices(platform: Platform, tmp_path: Pa
 
 
 def test_a_stall_shows_whole_in_an_open_loop(platform: Platform, tmp_path: Path) -> None:
-    """SIGSTOP of the gateway for 0.8 s of 3: a quarter of all requests are due while nothing answers."""
-    going = Run(platform, tmp_path, "steady", "--rate", "100", "--duration", "3", "--max-p99-ms", "600")
+    """SIGSTOP of the gateway for 0.8 s of 4: a fifth of all requests are due while nothing answers."""
+    going = Run(platform, tmp_path, "steady", "--rate", "100", "--duration", "4", "--max-p99-ms", "600")
     gateway = platform.pid("gateway")
     before = platform.metric(platform.metrics(), "twinserve_ledger_answered_total")
     wait_until(lambda: platform.metric(platform.metrics(), "twinserve_ledger_answered_total") > before + 50, 30, "load")

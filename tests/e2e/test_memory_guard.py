@@ -34,13 +34,13 @@ def test_an_engine_over_its_limit_is_replaced(tmp_path: Path, repository: Path, 
         assert platform.metric(text, "twinserve_ledger_failed_total") == 0
         assert platform.pid(OTHER[grown]) == pids[OTHER[grown]]
 
-        wait_until(lambda: set(memory(platform)) == set(OTHER), 30, "the new process is measured")
+        wait_until(lambda: all(memory_mb(platform)), 30, "both processes are measured")
         status = json.loads(platform.run("status", "--json").stdout)
         [process] = [process for process in status["processes"] if process["name"] == grown]
-        assert (process["state"], process["restarts"]) == ("ready", 1)
+        assert process["restarts"] >= 1, "it is over its limit again, and may have been replaced once more"
         assert process["pid"] != pids[grown]
         assert re.fullmatch(rf"it took \d+ MB, more than its limit of {LIMIT_MB} MB", process["last_cause"])
-        assert all(engine["memory_bytes"] > LIMIT_MB * 1_000_000 for engine in status["engines"])
+        assert all(megabytes > LIMIT_MB for megabytes in memory_mb(platform))
         assert any(f"{grown} is stopped, to be started afresh: it took" in line for line in platform.lines)
     assert not (platform.home / "memory.json").exists()
 
@@ -62,6 +62,7 @@ def send_until_back(platform: Platform, mnist_test: Split, engine: str) -> Tally
     return asyncio.run(send_until(platform.url, mnist_test.images[:1], is_done, 4))
 
 
-def memory(platform: Platform) -> dict[str, int]:
-    found: dict[str, int] = json.loads((platform.home / "memory.json").read_text())
-    return found
+def memory_mb(platform: Platform) -> list[float]:
+    """Of each engine, as `status` has it; 0 while it is not measured."""
+    status = json.loads(platform.run("status", "--json").stdout)
+    return [(engine["memory_bytes"] or 0) / 1e6 for engine in status["engines"]]

@@ -178,9 +178,15 @@ class Chaos:
         begun = self.rollouts[-1]
         assert begun.id not in before, command.communicate()
         if victim == "worker":
-            watch(lambda: bool(set(self.workers()) - workers) or not self.is_running(begun.id), 60, "a worker loads it")
+            seen: set[int] = set()
+
+            def is_loading() -> bool:
+                seen.update(set(self.workers()) - workers)
+                return bool(seen) or not self.is_running(begun.id)
+
+            watch(is_loading, 60, "a worker loads it")
             moment = self._let_pass(self.swap_s / 2)
-            [pid] = set(self.workers()) - workers
+            [pid] = seen
         else:
             moment = self._wait_for_a_moment(begun.id)
             pid = command.pid if victim == "command" else self.pid(victim, begun.owner)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.platform_process import free_ports, running_platform, wait_until
+from tests.platform_process import free_ports, is_alive, running_platform, wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.only_on("up", "it is about the command `up`")]
 
@@ -96,7 +96,7 @@ def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path, repository: Path) 
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         assert process.returncode == 0
-        assert not [child for child in family if child.is_running()]
+        wait_until(lambda: not any(map(is_alive, family)), 10, f"none of {family} is left")
 
 
 def test_status_without_a_platform_says_what_to_do(tmp_path: Path) -> None:

@@ -199,9 +199,12 @@ async def test_it_becomes_ready_when_they_lose_an_engine_too(engines: Engines, e
     gateway.engines[1].is_reachable = False
     await gateway.look()
     gateway.peers.reports = {"there": PeerReport(ALONE, {}, {}, was_ready=True)}
-    assert not gateway.keeper.is_ready
+    assert not is_ready(gateway)
+    waiting = asyncio.create_task(gateway.keeper.wait_ready(60))
+    await asyncio.sleep(0)
     gateway.keeper.look_at_repository()
-    assert gateway.keeper.is_ready
+    assert is_ready(gateway)
+    await asyncio.wait_for(waiting, 10)
 
 
 async def test_only_the_leading_process_tells_engines_what_to_hold(engines: Engines, events: LedgerEvents) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
 
 import pytest
 
@@ -50,6 +51,23 @@ async def test_with_keep_0_the_one_before_is_unloaded_once_its_last_request_is_a
     assert (record.state, list(record.phases)) == ("done", ["load", "warm", "compare", "flip", "drain", "unload"])
     assert await platform.held("torchserve") == await platform.held("tfserving") == {3}
     platform.events.assert_balanced()
+
+
+async def test_a_version_is_unloaded_only_when_the_engine_was_told(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = platform.engines["torchserve"]
+    serve = slow.serve
+
+    async def serve_late(desired: Mapping[str, frozenset[int]]) -> None:
+        if 2 not in desired["adder"]:
+            await asyncio.sleep(0.3)  # an engine that takes its time to be told
+        await serve(desired)
+
+    monkeypatch.setattr(slow, "serve", serve_late)
+    record = await platform.promote(3, keep=0)
+    assert (record.state, record.reason) == ("done", "")
+    assert await platform.held("torchserve") == {3}
 
 
 async def test_nothing_is_lost_while_versions_alternate(platform: Platform) -> None:

@@ -1,17 +1,18 @@
 """Rollouts where an engine has several endpoints: what one of them does must not be taken for the version's doing."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
 from gateway.core import arrival
-from gateway.core.errors import EngineUnreachable
+from gateway.core.errors import EngineFailed, EngineRejected, EngineUnreachable, VersionLost
 from gateway.core.messages import EngineBatch
 from gateway.core.tensors import Tensor
 from gateway.engines.fake import Answer, FakeEngine
 from tests.unit.gateway.adder import LedgerEvents, add
-from tests.unit.gateway.wired_core import GOLDEN, A, B, Platform, make_endpoints, running, until
+from tests.unit.gateway.wired_core import BRISK, GOLDEN, TF, A, B, Platform, make_endpoints, running, until
 
 MODELS = frozenset({"adder"})
 
@@ -20,6 +21,14 @@ MODELS = frozenset({"adder"})
 async def pairs(events: LedgerEvents) -> AsyncIterator[Platform]:
     """Two endpoints of TorchServe and one of TensorFlow Serving, running."""
     platform = Platform(events, make_endpoints())
+    async with running(platform):
+        yield platform
+
+
+@pytest.fixture
+async def one_by_one(events: LedgerEvents) -> AsyncIterator[Platform]:
+    """The same, where an endpoint really waits until the one before it is done."""
+    platform = Platform(events, make_endpoints(), dataclasses.replace(BRISK, turn_s=30.0))
     async with running(platform):
         yield platform
 
@@ -83,53 +92,98 @@ async def test_an_unloaded_version_leaves_every_endpoint(pairs: Platform) -> Non
         assert set(await engine.observe(MODELS)) == {("adder", 3)}
 
 
-async def test_a_replica_that_dies_while_it_is_warmed_does_not_end_the_promote(pairs: Platform) -> None:
-    pairs.engines[A].answer = dying(pairs.engines[A])
-    ended = await pairs.promote(3)
+async def test_a_replica_that_dies_while_it_is_warmed_does_not_end_the_promote(one_by_one: Platform) -> None:
+    one_by_one.engines[B].answer = dying(one_by_one.engines[B])
+    ended = await one_by_one.promote(3)
     assert (ended.state, ended.reason) == ("done", "")
-    assert A not in pairs.keeper.observed
-    assert (await pairs.ask(engine="torchserve")).version == 3
+    assert B not in one_by_one.keeper.observed
+    assert (await one_by_one.ask(engine="torchserve")).version == 3
 
 
-async def test_a_version_that_kills_every_replica_fails_at_once(pairs: Platform) -> None:
-    for endpoint in (A, B):
-        pairs.engines[endpoint].answer = crashing
-    ended = await asyncio.wait_for(pairs.promote(3), arrival.PASSING_S)
-    assert ended.state == "failed"
-    assert "its worker died of version 3" in ended.reason
-    assert (await pairs.ask()).version == 2
+async def test_a_version_takes_no_second_replica_along(one_by_one: Platform) -> None:
+    one_by_one.engines[A].answer = crashing
+    ended = await asyncio.wait_for(one_by_one.promote(3), arrival.PASSING_S)
+    assert (ended.state, ended.is_version_bad) == ("failed", True)
+    assert ended.reason == f"{A}: its warm-up failed: its worker died of version 3"
+    assert set(one_by_one.keeper.observed) == {A, B, TF}
+    assert not any(batch.version == 3 for batch in one_by_one.engines[B].batches)
+    assert (await one_by_one.ask()).version == 2
 
 
-async def test_a_version_that_one_replica_never_answers_with_fails_in_time(
-    pairs: Platform, monkeypatch: pytest.MonkeyPatch
+async def test_a_replica_that_stays_and_fails_ends_the_promote_after_a_while(
+    one_by_one: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrival, "PASSING_S", 0.3)
-    pairs.engines[B].answer = crashing
-    ended = await pairs.promote(3)
+    one_by_one.engines[B].answer = crashing
+    ended = await one_by_one.promote(3)
     assert (ended.state, ended.is_version_bad) == ("failed", True)
-    assert ended.reason.startswith(f"{B}: its warm-up failed: its worker died")
-    assert (await pairs.ask()).version == 2
+    assert ended.reason == f"{B}: its warm-up failed: its worker died of version 3"
+    assert (await one_by_one.ask()).version == 2
 
 
-@pytest.mark.parametrize("asks", [1, 2], ids=["the live version first", "the new one"])
-async def test_a_replica_that_dies_while_it_is_compared_leaves_that_to_the_other(pairs: Platform, asks: int) -> None:
-    first = pairs.keeper.endpoints("torchserve")[0]
-    compared: list[str] = []
+async def test_what_the_engine_itself_refuses_ends_the_promote_at_once(one_by_one: Platform) -> None:
+    def refusing(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if batch.version == 3:
+            raise EngineRejected("it does not like version 3")
+        return add(batch)
 
-    def compare_on(engine: FakeEngine) -> Answer:
+    one_by_one.engines[B].answer = refusing
+    ended = await asyncio.wait_for(one_by_one.promote(3), arrival.PASSING_S)
+    assert ended.reason == f"{B}: its warm-up failed: it does not like version 3"
+
+
+def comparing(platform: Platform, answers: Mapping[str, Answer]) -> list[str]:
+    """Let endpoints answer otherwise while they are compared; returns who is asked then, as it comes."""
+    asked: list[str] = []
+
+    def answer_of(engine: FakeEngine) -> Answer:
         def answer(batch: EngineBatch) -> Mapping[str, Tensor]:
-            if any(rollout.phase == "compare" for rollout in pairs.repository.rollouts("adder")):
-                compared.append(engine.endpoint)
-                if engine is first and len(compared) >= asks:
-                    engine.is_reachable = False
-                    raise EngineUnreachable("it died while it was compared")
+            if any(rollout.phase == "compare" for rollout in platform.repository.rollouts("adder")):
+                asked.append(engine.endpoint)
+                return answers.get(engine.endpoint, add)(batch)
             return add(batch)
 
         return answer
 
-    for endpoint in (A, B):
-        pairs.engines[endpoint].answer = compare_on(pairs.engines[endpoint])
+    for engine in platform.engines.values():
+        engine.answer = answer_of(engine)
+    return asked
+
+
+@pytest.mark.parametrize("broken", [2, 3], ids=["asked for the live version", "asked for the new one"])
+async def test_a_replica_that_dies_while_it_is_compared_leaves_that_to_the_other(pairs: Platform, broken: int) -> None:
+    def die(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if batch.version != broken:
+            return add(batch)
+        pairs.engines[A].is_reachable = False
+        raise EngineUnreachable("it died while it was compared")
+
+    asked = comparing(pairs, {A: die})
     ended = await pairs.promote(3)
     assert (ended.state, ended.reason) == ("done", "")
-    assert compared[:asks] == [first.endpoint] * asks
-    assert B in compared
+    assert {A, B} <= set(asked)
+
+
+async def test_a_version_that_a_replica_loses_while_it_is_compared_does_not_go_live(pairs: Platform) -> None:
+    def lose(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if batch.version == 3:
+            raise VersionLost("its worker died")
+        return add(batch)
+
+    comparing(pairs, {A: lose})
+    ended = await pairs.promote(3)
+    assert (ended.state, ended.reason) == ("failed", "its worker died")
+
+
+async def test_what_could_be_compared_nowhere_does_not_go_live(pairs: Platform) -> None:
+    def die(batch: EngineBatch) -> Mapping[str, Tensor]:
+        raise EngineUnreachable("it died while it was compared")
+
+    def refuse_the_old_one(batch: EngineBatch) -> Mapping[str, Tensor]:
+        if batch.version == 2:
+            raise EngineFailed("version 2 is sick")
+        return add(batch)
+
+    comparing(pairs, {A: lambda batch: add(batch) if batch.version == 2 else die(batch), B: refuse_the_old_one})
+    ended = await pairs.promote(3)
+    assert (ended.state, ended.reason) == ("failed", "it died while it was compared")
