@@ -1,8 +1,8 @@
-"""Rollouts whose gateway process is gone, and how they are ended.
+"""Rollouts that nobody carries out any more, and how they are ended.
 
-Rules: a rollout is an orphan when its owner no longer lives, or lives but does not renew its claim. Its candidate is
-withdrawn; before the flip it failed, after it it is done. Only the process that leads tends. Must not know how a
-rollout is carried out.
+Rules: a rollout is an orphan when its owner no longer lives, or lives but does not renew its claim, or could not write
+down that it ended. Its candidate is withdrawn; before the flip it failed, after it it is done. Each process tends its
+own, and the one that leads those of the dead. Must not know how a rollout is carried out.
 """
 
 import logging
@@ -26,27 +26,30 @@ class Orphans:
         self._is_at_work = is_at_work
 
     async def tend(self) -> None:
-        """One round over all models, if this process leads. Raises nothing: what could not be done is tried again."""
-        if not self._around.peers.lead("rollouts"):
-            return
+        """One round over all models. Raises nothing: what could not be done is tried again."""
+        leads = self._around.peers.lead("rollouts")
         for model in tuple(self._around.keeper.models.values()):
             try:
-                await self._withdraw_candidate(model)
-                await self._end_rollouts(model.name)
+                await self._withdraw_candidate(model, leads)
+                await self._end_rollouts(model.name, leads)
             except ServingError as error:
-                log.error("%s: what a dead gateway left is not cleaned up: %s", model.name, error.message)
+                log.error("%s: a rollout that has ended is not cleaned up: %s", model.name, error.message)
 
-    async def _withdraw_candidate(self, model: PublishedModel) -> None:
+    def _sees_to(self, owner: str, leads: bool) -> bool:
+        return leads or owner == self._around.peers.name
+
+    async def _withdraw_candidate(self, model: PublishedModel, leads: bool) -> None:
         candidate = model.candidate
-        if candidate is None or self._is_owned(candidate):
+        if candidate is None or not self._sees_to(candidate.owner, leads) or self._is_owned(candidate):
             return
-        log.warning("%s: the gateway that was rolling out version %d is gone", model.name, candidate.version)
+        log.warning("%s: nobody is rolling out version %d any more", model.name, candidate.version)
         await self._around.repository.change(model.name, lambda now: withdrawn(now, candidate.rollout))
         self._around.keeper.look_at_repository()
 
-    async def _end_rollouts(self, model: str) -> None:
+    async def _end_rollouts(self, model: str, leads: bool) -> None:
         known = self._around.repository.rollouts(model)
-        left = [rollout for rollout in known if rollout.state == "running" and not self._is_run(rollout)]
+        running = [one for one in known if one.state == "running" and self._sees_to(one.owner, leads)]
+        left = [rollout for rollout in running if not self._is_run(rollout)]
         if not left:
             return
         # Read after the owners were seen dead: one may have gone live since the model was read.
@@ -55,9 +58,14 @@ class Orphans:
         for rollout in left:
             if now is None or (now.candidate is not None and now.candidate.rollout == rollout.id):
                 continue
-            await self._around.repository.record(model, ended(rollout, now.live, is_last=rollout.id == known[-1].id))
+            is_last = rollout.id == known[-1].id
+            await self._around.repository.record(model, ended(rollout, now.live, is_last, self._why(rollout)))
         # Changes nothing, but every change removes what was half written by the dead.
         await self._around.repository.change(model, lambda now: now)
+
+    def _why(self, rollout: Rollout) -> str:
+        is_ours = rollout.owner == self._around.peers.name
+        return "how it ended could not be written down" if is_ours else "the gateway that ran it died"
 
     def _is_run(self, rollout: Rollout) -> bool:
         """Whether somebody is still at it."""
@@ -72,8 +80,11 @@ class Orphans:
         return candidate.owner in self._around.peers.others() and candidate.expires_at > time.time()
 
 
-def ended(rollout: Rollout, live: int, is_last: bool) -> Rollout:
-    """How an orphan ended, by the version that is live now: that tells only of the last rollout of the model."""
+def ended(rollout: Rollout, live: int, is_last: bool, why: str) -> Rollout:
+    """How an orphan ended, by the version that is live now: that tells only of the last rollout of the model.
+
+    `why` nobody knows more.
+    """
     if live == rollout.version and is_last:
         return records.done(rollout)
-    return records.failed(rollout, "the gateway that ran it died")
+    return records.failed(rollout, why)

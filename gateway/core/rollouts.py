@@ -39,7 +39,7 @@ class Rollouts:
         self._orphans = Orphans(around, lambda rollout: rollout in self._tasks or rollout in self._beginning)
 
     async def run(self) -> None:
-        """End what dead gateway processes left behind, until cancelled; then end what runs here."""
+        """End what nobody carries out any more, until cancelled; then end what runs here."""
         try:
             while True:
                 await self._orphans.tend()

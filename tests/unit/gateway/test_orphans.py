@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.core.errors import RepositoryFailed
 from gateway.core.orphans import ended
+from gateway.core.plan import Plan
 from gateway.core.ports import PeerReport
 from gateway.core.published import CandidateVersion, PublishedModel, Rollout
 from tests.unit.gateway.wired_core import Platform, until
@@ -69,6 +71,26 @@ async def test_a_living_gateways_rollout_is_left_alone_until_its_claim_runs_out(
     await until(lambda: platform.model.candidate is None, "the claim ran out")
 
 
+async def test_who_does_not_lead_ends_what_it_could_not_withdraw_once_it_can(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a full disk. Who leads takes it for another's, who lives, until its claim runs out."""
+
+    async def full(*_: object) -> None:
+        raise RepositoryFailed("no space left on the device")
+
+    platform.peers.is_leader = False  # so that nobody tells the engines to load version 3, either
+    begun = await platform.rollouts.promote("adder", Plan(3, load_timeout_s=0.1))
+    for write in ("change", "record"):
+        monkeypatch.setattr(platform.repository, write, full)
+    await until(lambda: not platform.rollouts._tasks, "it has failed, and nobody was told")
+    assert platform.model.candidate is not None
+    monkeypatch.undo()
+    await until(lambda: platform.model.candidate is None, "the candidate is withdrawn")
+    await until(lambda: platform.repository.recorded[begun.id].state == "failed", "and it is written down")
+    assert platform.repository.recorded[begun.id].reason == "how it ended could not be written down"
+
+
 @pytest.mark.parametrize(
     ("live", "is_last", "state", "phase", "reason"),
     [
@@ -80,6 +102,6 @@ async def test_a_living_gateways_rollout_is_left_alone_until_its_claim_runs_out(
 )
 def test_how_an_orphan_ended(live: int, is_last: bool, state: str, phase: str, reason: str) -> None:
     left = Rollout("r1", "promote", 3, 2, "dead-1", started_at=0.0, phase="flip")
-    record = ended(left, live, is_last)
+    record = ended(left, live, is_last, "the gateway that ran it died")
     assert (record.state, record.phase, record.reason) == (state, phase, reason)
     assert record.ended_at is not None
