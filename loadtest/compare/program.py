@@ -25,6 +25,7 @@ from loadtest.compare.client import Unreachable
 from loadtest.compare.command_line import ENGINES, read_arguments
 from loadtest.compare.deployment import CannotRun, Deployment, Place, look_at
 from loadtest.compare.factor_section import add_factors
+from loadtest.compare.mirroring import check_not_mirrored, count_copies
 from loadtest.compare.page import encode_page
 from loadtest.compare.plan import FULL, QUICK, Side, Sizes, planned_seconds
 from loadtest.compare.progress import Progress
@@ -104,25 +105,30 @@ def _compare(given: argparse.Namespace) -> Result:
     machine = Machine.read()  # before there is any load of ours
     place = Place(given.url, given.model, ENGINES, given.repository, given.home, given.seed)
     deployment = look_at(place)
-    swapping = _prepare_swaps(given, deployment)
+    token = find_token(os.environ, given.home)
+    check_not_mirrored(deployment.url, deployment.model, token)
+    swapping = _prepare_swaps(given, deployment, token)
+    copies = count_copies(deployment.url, deployment.model)
     gpus, sizes = Gpus(), sizes_of(given)
     if isinstance(swapping, Swapping):
         sizes = dataclasses.replace(sizes, budget_s=sizes.budget_s - swapping.planned_s)
     measured = uvloop.run(_measure(given, deployment, gpus, sizes, swapping))
     if not measured.noise:
         raise KeyboardInterrupt  # before there was anything to tell
+    with suppress(CannotRun):  # a gateway that has gone must not cost what was measured
+        measured.mirrored = max(0, count_copies(deployment.url, deployment.model) - copies)
     return make_result(
         given, deployment, sizes, measured, (machine, gpus.names(), began_at, time.monotonic() - started)
     )
 
 
-def _prepare_swaps(given: argparse.Namespace, deployment: Deployment) -> Swapping | str:
+def _prepare_swaps(given: argparse.Namespace, deployment: Deployment, token: str | None) -> Swapping | str:
     """Or why there will be none; empty when nobody wants any. Raises CannotRun when they were asked for."""
     if given.no_swaps or (given.pairs_only and given.swaps is None):
         return ""
     count = given.swaps or (QUICK_SWAPS if given.quick else FULL_SWAPS)
     try:
-        return prepare_swaps(deployment, find_token(os.environ, given.home), given.repository, count, given.seed)
+        return prepare_swaps(deployment, token, given.repository, count, given.seed)
     except CannotSwap as error:
         if given.swaps is not None:
             raise CannotRun(f"--swaps: {error}") from error
@@ -210,7 +216,7 @@ def make_result(
         started_at=began_at,
         took_s=took_s,
         is_interrupted=measured.is_interrupted,
-        verdict=find_verdict(gateway, noise, a, b, given.metric, measured.rate_per_s),
+        verdict=find_verdict(gateway, noise, a, b, given.metric, measured.rate_per_s, mirrored=measured.mirrored),
         settings=_settings(given, deployment, sizes, measured),
         noise=noise,
         gateway=gateway,
@@ -223,6 +229,7 @@ def make_result(
         hashes=deployment.hashes,
         swaps=measured.swaps,
         swaps_left_out=measured.swaps_left_out,
+        mirrored=measured.mirrored,
     )
 
 

@@ -136,7 +136,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Everything. `swaps_left_out` says why there are no `swaps`; both are empty where nobody asked for them."""
+    """Everything. `swaps_left_out` says why there are no `swaps`; both are empty where nobody asked for them.
+
+    `mirrored`: answers that the gateway copied to the other engine meanwhile; with any, nothing can be said.
+    """
 
     format: int
     started_at: str
@@ -155,6 +158,7 @@ class Result(msgspec.Struct, frozen=True):
     hashes: Mapping[str, str]
     swaps: SwapTimeline | None = None
     swaps_left_out: str = ""
+    mirrored: int = 0
     factors: tuple[Row, ...] = ()
 
 

@@ -73,6 +73,7 @@ class Measured:
     is_interrupted: bool = False
     swaps: SwapTimeline | None = None
     swaps_left_out: str = ""
+    mirrored: int = 0
 
 
 Say = Callable[[str, float], None]

@@ -178,6 +178,7 @@ class Outcome(enum.StrEnum):
     NOT_DETECTABLE = "not detectable"
     TOO_FEW = "too few pairs"
     NOISE_UNKNOWN = "noise floor unknown"
+    DISTURBED = "disturbed"
 
 
 def decide(effect: Effect, noise: Effect) -> Outcome:

@@ -57,7 +57,7 @@ def _load(side: Side, slo_ms: float) -> str:
     if capacity.passed_per_s is None:
         return f"no load passed with p99 within {shown(slo_ms)} ms"
     at_most = f", {shown(capacity.failed_per_s)} did not" if capacity.failed_per_s else ""
-    late = "; the load generator was the limit" if capacity.is_limited_by_generator else ""
+    late = "; the load generator was the limit, the engine may do more" if capacity.is_limited_by_generator else ""
     late += "; the search ran out of time" if capacity.is_cut_short else ""
     price = capacity.price_per_million
     costs = f"; {shown(price)} a million" if price is not None else ""

@@ -8,8 +8,22 @@ from loadtest.compare.statistics import LEAST_OF_AN_ORDER, LEAST_PAIRS, Effect, 
 _NEEDED = f"{LEAST_PAIRS} are needed, and {LEAST_OF_AN_ORDER} of each order"
 
 
-def find_verdict(gateway: Comparison, noise: Comparison, a: Label, b: Label, metric: str, rate_per_s: float) -> Verdict:
-    """Of the pairs behind the gateway, by one metric that was named before anything was measured."""
+def find_verdict(
+    gateway: Comparison,
+    noise: Comparison,
+    a: Label,
+    b: Label,
+    metric: str,
+    rate_per_s: float,
+    *,
+    mirrored: int = 0,
+) -> Verdict:
+    """Of the pairs behind the gateway, by one metric that was named before anything was measured.
+
+    None where the gateway has copied `mirrored` answers to the other engine meanwhile.
+    """
+    if mirrored:
+        return _disturbed(a, b, mirrored)
     effect, floor = gateway.effects[metric], noise.effects[metric]
     outcome = decide(effect, floor)
     may_differ = floor.noise_floor(effect.pairs) if effect.pairs else None
@@ -22,6 +36,14 @@ def find_verdict(gateway: Comparison, noise: Comparison, a: Label, b: Label, met
     percent, low, high = _excess(outcome, effect)
     faster = (a if outcome is Outcome.A_LESS else b).engine
     return Verdict(outcome, faster, sentence, noise_percent, caution, percent, low, high)
+
+
+def _disturbed(a: Label, b: Label, mirrored: int) -> Verdict:
+    sentence = (
+        f"Nothing can be said of {a.text} and {b.text}: {mirrored:,} answers of one were copied to the other meanwhile "
+        "(mirroring), which was measured as its own work."
+    )
+    return Verdict(Outcome.DISTURBED, None, sentence, None, "")
 
 
 def shown(value: float) -> str:

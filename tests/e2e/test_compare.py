@@ -5,6 +5,7 @@ one of them down: then the right verdict is known.
 """
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -127,6 +128,20 @@ async def test_ctrl_c_keeps_what_was_measured(platform: ServedPlatform, tmp_path
     assert result.is_interrupted
     assert (tmp_path / "compare.json").read_bytes() == out
     assert "The run was interrupted" in (tmp_path / "compare.html").read_text()
+
+
+async def test_a_mirrored_model_is_not_compared(
+    platform: ServedPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINSERVE_ADMIN_TOKEN", platform.token)
+    assert platform.run("route", "mnist", "--mirror", "tfserving=10").returncode == 0
+    try:
+        process = await start(platform.url, platform, *SHORT, "--out", str(tmp_path))
+        told, said = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        assert platform.run("route", "mnist", "--mirror", "tfserving=0").returncode == 0
+    assert process.returncode == 2, said.decode()
+    assert "twinserve route mnist --mirror tfserving=0" in json.loads(told)["error"]
 
 
 def test_help_reads_like_a_manual() -> None:

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from contracts.oip_bodies import HEADER_LENGTH, Array, encode_request
 
-MODEL, VERSION = "mnist", 2
+MODEL, VERSION, TOKEN = "mnist", 2, "operators-only"
 ENGINES = {"torchserve": "torchserve", "tfserving": "embedded"}
 INPUTS: Array = np.random.default_rng(1).random((4, 3), np.float32)
 
@@ -26,6 +26,7 @@ def compute(inputs: Array) -> Array:
 class FakeDeployment:
     """`delays_s` by engine. `wrong`, `failing`: engines whose answers are off by one, or are 503.
 
+    `mirror` is what operators see, `copies` by what came of them.
     `is_hard`: the inputs [1, 3] that the wrong ones get wrong. `version` is live, and answers; `resident` are listed.
     """
 
@@ -36,6 +37,8 @@ class FakeDeployment:
     version: int = VERSION
     resident: tuple[int, ...] = ()
     asked: list[str] = field(default_factory=list)
+    mirror: Mapping[str, float] = field(default_factory=dict)
+    copies: Mapping[str, int] = field(default_factory=dict)
     url: str = ""
 
     async def infer(self, request: web.Request) -> web.Response:
@@ -54,7 +57,16 @@ class FakeDeployment:
 
     async def metrics(self, request: web.Request) -> web.Response:
         lines = [f'twinserve_engine_up{{engine="{e}",implementation="{i}"}} 1.0' for e, i in ENGINES.items()]
+        lines += [
+            f'twinserve_mirror_total{{model="{MODEL}",result="{result}",version="{VERSION}"}} {count}.0'
+            for result, count in self.copies.items()
+        ]
         return web.Response(text="# HELP x y\n" + "\n".join(lines) + "\n")
+
+    async def state(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return web.json_response({"error": "who are you"}, status=401)
+        return web.json_response({"mirror": dict(self.mirror)})
 
     async def ready(self, request: web.Request) -> web.Response:
         return web.json_response({"ready": True})
@@ -70,6 +82,7 @@ class FakeDeployment:
         app.router.add_get(f"/v2/models/{MODEL}", self.metadata)
         app.router.add_get("/v2/health/ready", self.ready)
         app.router.add_get("/metrics", self.metrics)
+        app.router.add_get(f"/admin/models/{MODEL}", self.state)
         return app
 
 

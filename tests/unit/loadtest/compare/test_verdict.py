@@ -49,6 +49,13 @@ def test_a_noise_run_that_finds_something_or_nothing_is_told() -> None:
     assert "unknown: 2 pairs of it count" in verdict(Effect(10, 1.5, 1.4, 1.6), Effect(2, 1.05)).noise_caution
 
 
+def test_an_engine_that_did_the_others_work_too_is_not_judged() -> None:
+    clear = Comparison("", 10, 10, {"p50": Effect(10, 0.8, 0.75, 0.85)}, ())
+    found = find_verdict(clear, clear, A, B, "p50", 150.0, mirrored=7450)
+    assert (found.outcome, found.faster, found.percent) == (Outcome.DISTURBED, None, None)
+    assert "7,450 answers of one were copied to the other" in found.sentence
+
+
 def test_without_a_noise_floor_nobody_is_faster() -> None:
     found = verdict(Effect(10, 1.5, 1.4, 1.6), Effect(7, 1.0))
     assert (found.outcome, found.faster, found.percent) == (Outcome.NOISE_UNKNOWN, None, None)
