@@ -96,7 +96,9 @@ def _model_path(model: str, version: int | None) -> str:
 
 
 def infer_call(model: str, inputs: Mapping[str, ArrayLike], wishes: Wishes) -> Call:
-    """An inference of these tensors, as raw bytes. Raises CallError for what is no tensor."""
+    """An inference of these tensors, as raw bytes. Raises CallError for what is no tensor, TypeError without names."""
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"expected a mapping of input names to arrays, got {type(inputs).__name__}")
     parameters = {} if wishes.timeout_s is None else {"timeout": round(wishes.timeout_s * 1e6)}
     try:
         tensors = {name: np.asarray(tensor) for name, tensor in inputs.items()}
@@ -112,9 +114,11 @@ def infer_call(model: str, inputs: Mapping[str, ArrayLike], wishes: Wishes) -> C
     return Call("POST", path, options)
 
 
-def classify_call(model: str, pictures: Sequence[Path], engine: str | None, invert: str) -> Call:
-    """A classification of these files. Raises OSError."""
-    files = [("image", (path.name, path.read_bytes())) for path in pictures]
+def classify_call(model: str, pictures: Sequence[Path | str], engine: str | None, invert: str) -> Call:
+    """A classification of these files. Raises OSError, and TypeError for one path that is in no list."""
+    if isinstance(pictures, str | Path):  # a str would be taken for a list of paths of one character
+        raise TypeError(f"expected a list of picture files, got {type(pictures).__name__}")
+    files = [("image", (path.name, path.read_bytes())) for path in map(Path, pictures)]
     headers = {"X-Engine": engine} if engine else {}
     path = f"/models/{model}/classify"
     return Call("POST", path, {"params": {"invert": invert}, "files": files, "headers": headers})
@@ -190,7 +194,7 @@ def _shortened(document: object) -> str:
 def unanswered(url: str, error: httpx2.HTTPError) -> Unanswered:
     """No answer, in words."""
     if isinstance(error, httpx2.ConnectError):
-        return Unanswered(f"nothing answers at {url}: start it with `make up`, or give --url")
+        return Unanswered(f"nothing answers at {url}: start it with `make up`, or give its URL")
     if isinstance(error, httpx2.RemoteProtocolError):
         return Unanswered(f"{url} did not answer as a gateway does over HTTP: {error}")
     return Unanswered(f"{url} did not answer: {error}")

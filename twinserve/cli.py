@@ -18,8 +18,9 @@ from contracts.addresses import Ports
 from twinserve.client import CallError
 from twinserve.compare_command import compare
 from twinserve.docker_daemon import DockerFailed
+from twinserve.known_variables import unread
 from twinserve.loadtest_command import loadtest
-from twinserve.options import Commands, Engine, Json, JsonLines, Url, fail, gateway
+from twinserve.options import INTERRUPTED, Commands, Engine, Json, JsonLines, Url, fail, gateway
 from twinserve.places import Places, environment
 from twinserve.publish_command import publish
 from twinserve.rollout_commands import promote, rollback, route
@@ -99,6 +100,8 @@ def up(
         sys.stdout.flush()
 
     try:
+        for warning in unread(environment()):
+            say(warning)
         places = Places.from_environment(environment())
         code = run_up(places, Ports.from_environment(environment()), engines_in, timeout_s, say)
     except (CannotStart, ValueError, OSError) as error:
@@ -178,7 +181,7 @@ def train(
     try:
         code = subprocess.run(command, env=child_environment, check=False).returncode
     except KeyboardInterrupt:
-        fail("interrupted; no weights were written", as_json)
+        fail("interrupted; no weights were written", as_json, INTERRUPTED)
     if code and as_json:
         fail(f"training failed with exit code {code}; why is on stderr", as_json)
     raise typer.Exit(code)

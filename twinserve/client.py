@@ -4,7 +4,8 @@
         logits = gateway.infer("mnist", {"images": images}).outputs["logits"]
 
 Within `with` (or `async with`) connections are kept; outside of it each call has one of its own. Everything raises
-CallError with a message for the person at the terminal, and nothing else but OSError for a picture that cannot be read.
+CallError with a message for the person at the terminal, and nothing else but OSError for a picture that cannot be read,
+and TypeError for tensors without names or a picture that is in no list.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,7 @@ class GatewayClient:
         return self._call(metadata_call(model, version))
 
     def classify(
-        self, model: str, pictures: Sequence[Path], engine: str | None = None, invert: str = "auto"
+        self, model: str, pictures: Sequence[Path | str], engine: str | None = None, invert: str = "auto"
     ) -> dict[str, Any]:
         """The gateway's answer for these picture files; `invert` is auto, yes or no. Raises CallError, OSError."""
         return self._call(classify_call(model, pictures, engine, invert))
@@ -155,7 +156,7 @@ class AsyncGatewayClient:
         return await self._call(metadata_call(model, version))
 
     async def classify(
-        self, model: str, pictures: Sequence[Path], engine: str | None = None, invert: str = "auto"
+        self, model: str, pictures: Sequence[Path | str], engine: str | None = None, invert: str = "auto"
     ) -> dict[str, Any]:
         """See GatewayClient. Reads the files in the event loop."""
         return await self._call(classify_call(model, pictures, engine, invert))

@@ -25,7 +25,7 @@ from contracts.layout import ModelPaths
 from twinserve.client import CallError
 from twinserve.digits import golden_digits
 from twinserve.locust_command import LOG, Generators, locust_command
-from twinserve.options import Engine, Json, Url, fail, gateway
+from twinserve.options import INTERRUPTED, Engine, Json, Url, fail, gateway
 from twinserve.places import Places, default_url, environment, read_token, short
 
 CANNOT_RUN = 2
@@ -227,7 +227,9 @@ def _run(run: Run, as_json: bool) -> None:
         run.out.mkdir(parents=True, exist_ok=True)
         for name in (SUMMARY, TEXT, FAILURE):
             (run.out / name).unlink(missing_ok=True)  # what an earlier run left is not this one's
-        code = _wait(run)
+        code, is_interrupted = _wait(run)
+        if is_interrupted and not (run.out / SUMMARY).is_file():
+            fail("interrupted before there were results", as_json, INTERRUPTED)
         if code == CANNOT_RUN:
             reason = (run.out / FAILURE).read_text().strip() if as_json else "the load test cannot run, see above"
             fail(reason, as_json, CANNOT_RUN)
@@ -242,17 +244,21 @@ def _run(run: Run, as_json: bool) -> None:
     raise typer.Exit(code)
 
 
-def _wait(run: Run) -> int:
-    """Locust's exit code. It is in a session of its own, so that it hears of Ctrl-C once, and from us; then it writes
-    its files, and we wait for them."""
+def _wait(run: Run) -> tuple[int, bool]:
+    """Locust's exit code, and whether it was told to end early. It is in a session of its own, so that it hears of
+    Ctrl-C once, and from us; then it writes its files, and we wait for them."""
     nothing = subprocess.DEVNULL
     child = subprocess.Popen(run.command, env=run.environment, stdin=nothing, stdout=nothing, start_new_session=True)
-    previous = {
-        number: signal.signal(number, lambda *_: child.send_signal(signal.SIGINT))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    is_interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        child.send_signal(signal.SIGINT)
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return child.wait()
+        return child.wait(), is_interrupted
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -16,6 +16,11 @@ from twinserve.client import GatewayClient
 from twinserve.places import default_url, environment, read_token
 
 JSON_FLAG = "--json"
+UNREADABLE = 2
+"""The exit code for a command line that cannot be read, as Typer has it."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 # Of a command line that cannot be read: an unknown option, a missing argument. Typer does not export its base.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
 
@@ -31,7 +36,11 @@ Json = Annotated[bool, typer.Option(JSON_FLAG, help="Print one JSON document, al
 JsonLines = Annotated[bool, typer.Option(JSON_FLAG, help="Print each step as a line of JSON.")]
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="The gateway, as http://host:port; default TWINSERVE_URL, else this machine's."),
+    typer.Option(
+        "--url",
+        help="The gateway, as http://host:port; default TWINSERVE_URL, else this machine's at TWINSERVE_HTTP_PORT, "
+        "else that of the `up` which runs from this folder, else port 8000.",
+    ),
 ]
 
 

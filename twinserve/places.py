@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.addresses import LOOPBACK, Ports
+from contracts.addresses import LOOPBACK, Ports, variable
 from contracts.atomic import write_atomic
+from twinserve.up_state import read_state
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "workers" / "weights" / "mnist"
 
@@ -75,8 +76,15 @@ def read_token(environment: Mapping[str, str]) -> str | None:
 
 
 def default_url(environment: Mapping[str, str]) -> str:
-    """The gateway's URL: TWINSERVE_URL, else this machine's. Raises ValueError for a port that is none."""
-    return environment.get("TWINSERVE_URL") or f"http://{LOOPBACK}:{Ports.from_environment(environment).http}"
+    """The gateway's URL: TWINSERVE_URL, else by TWINSERVE_HTTP_PORT, else what the `up` that runs from here told, else
+    the port of the contract. Raises ValueError for a port that is none.
+    """
+    if url := environment.get("TWINSERVE_URL"):
+        return url
+    port = Ports.from_environment(environment).http
+    is_said = bool(environment.get(variable("http")))
+    running = None if is_said else read_state(Places.from_environment(environment).state)
+    return running.url if running else f"http://{LOOPBACK}:{port}"
 
 
 def short(path: Path) -> str:

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from contracts.layout import ModelPaths
+from contracts.live import read_live
 from contracts.manifest import BadDocument, Thresholds, encode_document
 from twinserve.description import NoDescription, describe
 from twinserve.exporters import TIMEOUT_S
-from twinserve.options import fail
+from twinserve.options import INTERRUPTED, fail
 from twinserve.places import Places, environment
 from twinserve.publishing import PublishError, publish_version
 from twinserve.staging import Proof, Source
@@ -84,10 +85,19 @@ def publish(
     except (PublishError, NoDescription, BadDocument, OSError) as error:
         fail(str(error), as_json)
     except KeyboardInterrupt:
-        fail("interrupted; nothing was published", as_json)
+        fail("interrupted; nothing was published", as_json, INTERRUPTED)
     if as_json:
         typer.echo(encode_document(manifest), nl=False)
         return
-    where = ModelPaths(target, model).version(manifest.version).root
+    paths = ModelPaths(target, model)
+    where = paths.version(manifest.version).root
     typer.echo(f"published {where}" + (f" in a new repository: serve it with {_REPOSITORY}={target}" if is_new else ""))
-    typer.echo(f"next: twinserve promote {model} {manifest.version}")
+    if not _is_live(paths, manifest.version):
+        typer.echo(f"next: twinserve promote {model} {manifest.version}")
+
+
+def _is_live(paths: ModelPaths, version: int) -> bool:
+    try:
+        return read_live(paths).live == version
+    except (BadDocument, OSError):  # then a promote says what is wrong with it
+        return False

@@ -5,18 +5,20 @@ Their parameters are their flags, each with its help, which is what makes them l
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from twinserve.amounts import mirrored, percent_each, percent_of_all, rising, seconds, weights
 from twinserve.client import CallError, GatewayClient, Unanswered
-from twinserve.options import Engine, Json, Url, fail, gateway
+from twinserve.options import INTERRUPTED, UNREADABLE, Engine, Json, Url, fail, gateway
 
 _POLL_S = 0.2
 _STEP_NEWS_S = 5.0
 _OUTAGE_S = 60.0
-_INTERRUPTED = 130
+_ITS_OPTION = ("by naming it in `engines`", "by naming it with `--engines`")
+"""A field of the promote's body, of which the gateway speaks, and what it is here."""
 
 Model = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
 
@@ -87,26 +89,53 @@ def promote(
             "max_slowdown": max_slowdown,
             "load_timeout_s": seconds("--load-timeout", load_timeout),
         }
+    except ValueError as error:
+        fail(str(error), as_json, UNREADABLE)
+    try:
         client = gateway(url)
         begun = client.promote(model, order)
     except (CallError, ValueError) as error:
-        fail(str(error), as_json)
+        fail(str(error).replace(*_ITS_OPTION), as_json)
     _follow(client, begun, _Progress(model, min_samples), as_json)
 
 
 def rollback(
     model: Model,
     keep: Annotated[int, typer.Option(min=0, help="Versions that stay loaded beside it.")] = 1,
+    is_sure: Annotated[
+        bool, typer.Option("--yes", help="Go back also when the last rollout has changed nothing.")
+    ] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Go back to the version that was live before, at once when it is loaded; or withdraw the one on its way."""
+    """Go back to the version that was live before, at once when it is loaded; or withdraw the one on its way.
+
+    When the last rollout failed or was withdrawn there is nothing to undo, and it does nothing without --yes.
+    """
     try:
         client = gateway(url)
+        if not is_sure and (reason := _nothing_to_undo(client.model_state(model))):
+            fail(reason, as_json)
         begun = client.roll_back(model, {"keep": keep})
     except (CallError, ValueError) as error:
         fail(str(error), as_json)
     _follow(client, begun, _Progress(model), as_json)
+
+
+def _nothing_to_undo(state: Mapping[str, Any]) -> str:
+    """Why a rollback would undo no rollout but go back further; empty when it would not, or nobody knows."""
+    last, model, live = state["rollout"], state["model"], state["live"]
+    if state["candidate"] is not None or last is None or state["previous"] is None:
+        return ""
+    has_failed = last["state"] == "failed"
+    was_withdrawn = last["kind"] == "rollback" and not last["phases"]
+    if not has_failed and not was_withdrawn:
+        return ""
+    version = last["version"] if has_failed else last["from_version"]
+    return (
+        f"nothing to undo: version {version} of {model} did not go live, version {live} is live as before. "
+        f"To go back to version {state['previous']} all the same: twinserve rollback {model} --yes"
+    )
 
 
 def route(
@@ -128,12 +157,15 @@ def route(
     Without options it shows how things are. --mirror tfserving=0 ends mirroring.
     """
     try:
-        client = gateway(url)
         order: dict[str, Any] = {}
         if shares is not None:
             order["weights"] = weights("--weights", shares)
         if mirror is not None:
             order["mirror"] = {name: share / 100 for name, share in mirrored("--mirror", mirror).items()}
+    except ValueError as error:
+        fail(str(error), as_json, UNREADABLE)
+    try:
+        client = gateway(url)
         state = client.set_routing(model, order) if order else client.model_state(model)
     except (CallError, ValueError) as error:
         fail(str(error), as_json)
@@ -148,11 +180,12 @@ def _follow(client: GatewayClient, begun: dict[str, Any], say: "_Progress", as_j
     """Say each phase as it comes, until the rollout ends; fail when it failed."""
     model = say.model
     try:
-        ended = _wait(client, begun, say)
+        with client:  # a connection for all questions: to make one each time, with its TLS, costs 20 ms of a core
+            ended = _wait(client, begun, say)
     except CallError as error:
         fail(str(error), as_json)
     except KeyboardInterrupt:
-        fail(f"not waiting any longer; `twinserve rollback {model}` withdraws it", as_json, _INTERRUPTED)
+        fail(f"not waiting any longer; `twinserve rollback {model}` withdraws it", as_json, INTERRUPTED)
     if ended["state"] == "failed":
         fail(f"version {ended['version']} of {model} did not go live: {ended['reason']}", as_json, beside=ended)
     if as_json:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from contracts.layout import TORCHSERVE_STORE
+from contracts.layout import TORCHSERVE_STORE, ModelPaths
 from twinserve.places import SHIPPED_MODEL, Places, environment, short
 from twinserve.publishing import PublishError, publish_versions
 
@@ -23,7 +23,8 @@ def publish_shipped(repository: Path, say: Say) -> None:
     except PublishError as error:
         raise PublishError(f"the shipped versions could not be published: {error}") from error
     if not new:
-        say(f"repository: versions {', '.join(map(str, versions))} are published in {short(repository)}")
+        published = ModelPaths(repository, SHIPPED_MODEL.name).published()
+        say(f"repository: versions {', '.join(map(str, published))} are published in {short(repository)}")
 
 
 def prepare(places: Places, say: Say) -> None:

@@ -34,6 +34,7 @@ from twinserve.inputs import TestSet, golden_inputs, read_test_set
 from twinserve.parity import Subject, compare
 from twinserve.reference import load_weights, logits
 from twinserve.tensors import Tensors, rows_of
+from twinserve.torchscript import fault_of
 
 WITHOUT_STRINGS = "torchserve"
 
@@ -99,6 +100,8 @@ def read_record(source: Source, model: Model) -> Weights | None:
         raise BadSource(f"{model.model} has BYTES, which PyTorch has not: give the SavedModel alone")
     if source.torchscript and not source.torchscript.is_file():
         raise BadSource(f"{source.torchscript} is not a file")
+    if source.torchscript and (fault := fault_of(source.torchscript)):
+        raise BadSource(fault)
     if source.saved_model and not source.saved_model.is_dir():
         raise BadSource(f"{source.saved_model} is not a SavedModel's directory")
     if source.weights is None:

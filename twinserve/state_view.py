@@ -1,5 +1,6 @@
 """The platform's state as tables for people (`twinserve status`)."""
 
+import textwrap
 import time
 from datetime import timedelta
 from typing import Any
@@ -8,8 +9,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from twinserve.amounts import percent_each, percent_of_all
+from twinserve.child_life import State
 
 _MEGABYTE = 1_000_000
+_NOT_RUNNING = {State.WAITING.value, State.GAVE_UP.value}
+_TOGETHER = "\u00a0"
+"""A space at which textwrap breaks no line; Rich would."""
 
 
 def print_processes(processes: list[dict[str, Any]]) -> None:
@@ -18,8 +23,10 @@ def print_processes(processes: list[dict[str, Any]]) -> None:
     where = [Column("container", overflow="fold")] if has_containers else []
     table = Table("process", "state", "pid", "uptime", "restarts", *where, "last cause", box=None)
     for child in processes:
-        uptime = str(timedelta(seconds=int(time.time() - child["started_at"])))
-        row = [child["name"], child["state"], str(child["pid"]), uptime, str(child["restarts"])]
+        pid, uptime = str(child["pid"]), str(timedelta(seconds=int(time.time() - child["started_at"])))
+        if child["state"] in _NOT_RUNNING:
+            pid, uptime = "-", "-"  # what is told is of the run that ended
+        row = [child["name"], child["state"], pid, uptime, str(child["restarts"])]
         row += [child["container"] or ""] if has_containers else []
         table.add_row(*row, child["last_cause"] or "")
     console = Console()
@@ -76,7 +83,7 @@ def _print_model(console: Console, model: dict[str, Any], engines: list[str]) ->
         f"routing: {percent_of_all(model['routing'])}" + (f"; mirrored to {mirror}" if mirror else ""), highlight=False
     )
     if model["rollout"]:
-        console.print(_rollout(model["rollout"]), highlight=False)
+        console.print(_rollout(model["rollout"], console.width), highlight=False, soft_wrap=True)
 
 
 def _reasons(model: dict[str, Any], engines: list[str]) -> list[str]:
@@ -115,14 +122,18 @@ def _mark(model: dict[str, Any], version: int) -> str:
     return "kept" if version in model["kept"] else ""
 
 
-def _rollout(rollout: dict[str, Any]) -> str:
+def _rollout(rollout: dict[str, Any], width: int) -> str:
+    """In lines of so many characters, none of which ends between a number and its unit."""
     what = f"last {rollout['kind']}: {rollout['from_version']} to {rollout['version']}, {rollout['state']}"
     if rollout["state"] == "running":
         what += f", {rollout['phase']}"
-    phases = ", ".join(f"{name} {duration:.2f} s" for name, duration in rollout["phases"].items())
-    memory = ", ".join(
+    phases = [f"{name} {duration:.2f} s" for name, duration in rollout["phases"].items()]
+    memory = [
         f"{engine} {before / _MEGABYTE:.0f} to {rollout['memory_after'].get(engine, 0) / _MEGABYTE:.0f} MB"
         for engine, before in rollout["memory_before"].items()
         if rollout["memory_after"]
-    )
-    return "; ".join(part for part in (what, phases, memory, rollout["reason"]) if part)
+    ]
+    whole = [", ".join(piece.replace(" ", _TOGETHER) for piece in pieces) for pieces in (phases, memory)]
+    told = "; ".join(part for part in (what, *whole, rollout["reason"]) if part)
+    lines = textwrap.wrap(told, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(_TOGETHER, " ")

@@ -58,6 +58,11 @@ class ClassifyCodec:
 
     async def decode(self, body: bytes, request: Request, route: VersionRoute) -> Question[HttpContent]:
         """See gateway.protocols.exchange.Codec."""
+        if "version" in request.query_params:
+            raise InvalidRequest(
+                "version: pictures are classified here by the live version; ask one of your choice by POST "
+                "/predictions/{model}/{version}, or with tensors by POST /v2/models/{model}/versions/{version}/infer"
+            )
         invert = request.query_params.get("invert", "auto")
         if invert not in _INVERT:
             raise InvalidRequest(f"invert: expected one of {', '.join(_INVERT)}, got {invert[:40]!r}")

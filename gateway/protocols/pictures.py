@@ -18,29 +18,33 @@ def decode_pictures(files: Sequence[bytes], recipe: ImageRecipe, invert: str, li
     """Return FP32 [files, height, width], pixels 0..1 in the polarity the model wants.
 
     `invert` is yes, no, or auto: then the border tells which polarity a picture has. `limit_pixels` is for all files
-    together, before scaling. Raises NotAnImage, TooLarge.
+    together, before scaling. Raises NotAnImage, TooLarge; of several files they name the one by its number.
     """
-    rows = []
+    rows: list[Tensor] = []
     left = limit_pixels
     for file in files:
-        row, pixels = _decode_picture(file, recipe, invert, left)
+        try:
+            row, pixels = _decode_picture(file, recipe, invert, left, f"{left}{' more' if rows else ''} pixels")
+        except (NotAnImage, TooLarge) as error:
+            if len(files) == 1:
+                raise
+            raise type(error)(f"picture {len(rows) + 1} of {len(files)}: {error.message}") from error
         rows.append(row)
         left -= pixels
     return np.stack(rows)
 
 
-def _decode_picture(data: bytes, recipe: ImageRecipe, invert: str, limit_pixels: int) -> tuple[Tensor, int]:
+def _decode_picture(data: bytes, recipe: ImageRecipe, invert: str, limit_pixels: int, limit: str) -> tuple[Tensor, int]:
+    """The row, and how many pixels the file has; `limit` is the limit in words."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             pixels = picture.width * picture.height
             if pixels > limit_pixels:
-                raise TooLarge(
-                    f"expected at most {limit_pixels} more pixels in this request, got {picture.width}x{picture.height}"
-                )
+                raise TooLarge(f"expected at most {limit} in this request, got {picture.width}x{picture.height}")
             picture.draft("L", (recipe.width * 4, recipe.height * 4))  # JPEG only: skips detail nobody will see
             gray = _to_gray(picture)
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"expected at most {limit_pixels} more pixels in this request: {error}") from error
+        raise TooLarge(f"expected at most {limit} in this request: {error}") from error
     except UnidentifiedImageError as error:
         raise NotAnImage(f"expected a picture ({', '.join(FORMATS)}), got {_describe(data)}") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:

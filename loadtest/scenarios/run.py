@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.hub import Hub
 from locust import events, stats
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
@@ -30,6 +31,8 @@ _EARLY_S = 1.0
 
 def register() -> None:
     """Hook into Locust, whose figures then have our resolution: microseconds, not whole milliseconds."""
+    # Ctrl-C is a way to end a run, which Locust does then; gevent would print the exception and the time before.
+    Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
     stats.bucket_response_time = round_up_ms  # type: ignore[assignment] # documented as a way to finer buckets
     stats.HISTORY_STATS_INTERVAL_SEC = 1
     events.init_command_line_parser.add_listener(_add_arguments)

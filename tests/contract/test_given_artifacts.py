@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def test_artifacts_must_be_of_the_model_described(samples: Path, mnist: ModelPat
     other = publish(paths, *options, "--from-saved-model", mnist.version(1).root)
     assert other.returncode == 1
     assert "the SavedModel's inputs are ['images'], the model's are ['ids', 'scale']" in other.stderr
-    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with zipfile.ZipFile(tmp_path / "junk.pt", "w") as archive:
+        archive.writestr("junk/constants.pkl", b"junk")
     junk = publish(paths, *options, "--from-saved-model", samples / "1", "--from-torchscript", tmp_path / "junk.pt")
     assert junk.returncode == 1
     assert "ranker.mar cannot be loaded" in junk.stderr

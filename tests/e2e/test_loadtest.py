@@ -131,6 +131,7 @@ def test_ctrl_c_writes_the_results_of_what_ran(platform: Platform, tmp_path: Pat
     going.process.send_signal(signal.SIGINT)
     code, summary, errors = going.ended()
     assert code == 130, errors
+    assert "KeyboardInterrupt" not in errors
     assert summary["is_interrupted"]
     assert summary["requests"] >= 20
     assert (tmp_path / "report.html").stat().st_size > 1000

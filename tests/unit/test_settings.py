@@ -1,5 +1,8 @@
 """Ports, places and tokens from the environment."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from contracts.addresses import Ports, engine_address
 from gateway.settings import Settings
 from loadtest.swaps import Defaults
 from twinserve.places import Places, default_url, read_token
+from twinserve.up_state import UpState, write_state
 
 
 def test_the_default_ports_are_the_published_contract() -> None:
@@ -79,7 +83,24 @@ def test_the_token_comes_from_the_environment_or_the_file(tmp_path: Path) -> Non
     assert read_token(environment | {"TWINSERVE_ADMIN_TOKEN": "given"}) == "given"
 
 
-def test_the_url_follows_the_port() -> None:
+def test_the_url_follows_the_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert default_url({}) == "http://127.0.0.1:8000"
     assert default_url({"TWINSERVE_HTTP_PORT": "9000"}) == "http://127.0.0.1:9000"
     assert default_url({"TWINSERVE_URL": "https://there", "TWINSERVE_HTTP_PORT": "9000"}) == "https://there"
+
+
+def test_the_url_of_an_up_that_runs_is_found_where_nothing_else_is_said(tmp_path: Path) -> None:
+    environment = {"TWINSERVE_HOME": str(tmp_path)}
+    state = Places.from_environment(environment).state
+    write_state(state, UpState(os.getpid(), "http://127.0.0.1:9123", "embedded", []))
+    assert default_url(environment) == "http://127.0.0.1:9123"
+    assert default_url(environment | {"TWINSERVE_HTTP_PORT": ""}) == "http://127.0.0.1:9123"
+    assert default_url(environment | {"TWINSERVE_HTTP_PORT": "8000"}) == "http://127.0.0.1:8000"
+    assert default_url(environment | {"TWINSERVE_URL": "https://there"}) == "https://there"
+    with pytest.raises(ValueError, match="TWINSERVE_HTTP_PORT='none' is not a port"):
+        default_url(environment | {"TWINSERVE_HTTP_PORT": "none"})
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_state(state, UpState(ended.pid, "http://127.0.0.1:9123", "embedded", []))
+    assert default_url(environment) == "http://127.0.0.1:8000", "its `up` was killed, and could not take it away"

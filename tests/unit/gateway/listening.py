@@ -57,6 +57,12 @@ class Listening:
         for engine in self._engines:
             self._loop.call_soon_threadsafe(engine.gate.set)
 
+    def lose(self, name: str) -> None:
+        """This engine cannot be reached any more."""
+        for engine in self._engines:
+            if engine.name == name:
+                engine.is_reachable = False
+
     def is_asked(self) -> bool:
         """Whether an engine was asked since `held_up` began."""
         return any(engine.asked.is_set() for engine in self._engines)

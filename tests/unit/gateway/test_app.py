@@ -173,6 +173,18 @@ def test_several_pictures_in_one_form(served: Served) -> None:
             "malformed multipart body",
         ),
         ("pictures", {"content": saved(ring()), "params": {"invert": "maybe"}}, 400, "expected one of auto, yes, no"),
+        (
+            "pictures",
+            {"content": saved(ring()), "params": {"version": "1"}},
+            400,
+            "ask one of your choice by POST /predictions/{model}/{version}",
+        ),
+        (
+            "pictures",
+            {"files": [("image", saved(ring())), ("image", b"GIF89a")]},
+            415,
+            "picture 2 of 2: expected a picture (PNG, JPEG, BMP, WEBP), got 6 bytes",
+        ),
         ("adder", {"content": saved(ring())}, 400, "the model takes no pictures"),
         ("nobody", {"content": saved(ring())}, 404, "unknown model 'nobody'"),
         ("pictures", {"content": b"x" * (BODY_LIMIT + 1)}, 413, "expected a body of at most"),

@@ -129,12 +129,22 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
     whole = saved(Image.new("1", (8, 8)))
     head = b"IHDR" + struct.pack(">2I", 20_000, 20_000) + whole[24:29]  # all else would be unpacked later
     bomb = whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
-    with pytest.raises(TooLarge, match=r"at most 1000000 more pixels in this request.*400000000 pixels"):
+    with pytest.raises(TooLarge, match=r"^expected at most 1000000 pixels in this request.*400000000 pixels"):
         decode(bomb)
 
 
 def test_the_limit_is_for_all_pictures_of_a_request_together() -> None:
     picture = saved(ring((900, 900)))
     assert decode_pictures([picture], RECIPE, "auto", LIMIT).shape == (1, 28, 28)
-    with pytest.raises(TooLarge, match="at most 190000 more pixels in this request, got 900x900"):
-        decode_pictures([picture, picture], RECIPE, "auto", LIMIT)
+    said = "^picture 2 of 3: expected at most 190000 more pixels in this request, got 900x900$"
+    with pytest.raises(TooLarge, match=said):
+        decode_pictures([picture, picture, picture], RECIPE, "auto", LIMIT)
+    with pytest.raises(TooLarge, match=r"^expected at most 809999 pixels in this request, got 900x900$"):
+        decode_pictures([picture], RECIPE, "auto", 809_999)
+
+
+def test_of_several_files_the_one_that_is_no_picture_is_named() -> None:
+    picture = saved(ring())
+    for files, which in (([b"", picture], "1 of 2"), ([picture, picture, b""], "3 of 3")):
+        with pytest.raises(NotAnImage, match=f"^picture {which}: expected a picture .*, got no bytes$"):
+            decode_pictures(files, RECIPE, "auto", LIMIT)

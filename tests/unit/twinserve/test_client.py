@@ -100,6 +100,29 @@ def test_pictures_need_no_more_than_the_model_and_the_files(url: str) -> None:
         GatewayClient(url).classify("adder", [Path(__file__)])
 
 
+async def test_a_path_may_be_text(url: str) -> None:
+    client = GatewayClient(url)
+    with pytest.raises(CallError, match="the model takes no pictures"):
+        client.classify("adder", [__file__])
+    async with AsyncGatewayClient(url) as other:
+        with pytest.raises(CallError, match="the model takes no pictures"):
+            await other.classify("adder", [__file__, Path(__file__)])
+    alone: Any
+    for alone in ("7.png", Path("7.png")):
+        with pytest.raises(TypeError, match="expected a list of picture files, got "):
+            client.classify("adder", alone)
+
+
+@pytest.mark.parametrize("inputs", [ROWS, [[1, 2]], None])
+async def test_tensors_need_names(url: str, inputs: Any) -> None:
+    said = f"expected a mapping of input names to arrays, got {type(inputs).__name__}"
+    with pytest.raises(TypeError, match=said):
+        GatewayClient(url).infer("adder", inputs)
+    async with AsyncGatewayClient(url) as client:
+        with pytest.raises(TypeError, match=said):
+            await client.infer("adder", inputs)
+
+
 def test_the_scheme_may_be_left_out(url: str) -> None:
     assert GatewayClient(url.removeprefix("http://")).is_ready()
 
@@ -115,8 +138,9 @@ def test_operators_need_a_token(url: str) -> None:
 
 async def test_nobody_there() -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(Unanswered, match="nothing answers at"):
+    with pytest.raises(Unanswered, match="nothing answers at") as unanswered:
         GatewayClient(nowhere).is_ready()
+    assert "--" not in str(unanswered.value), "a program has no options"
     async with AsyncGatewayClient(nowhere) as client:
         with pytest.raises(Unanswered, match="nothing answers at"):
             await client.is_ready()

@@ -1,6 +1,8 @@
 """`twinserve publish` for a model of any signature, with stand-ins for the exporters."""
 
 import json
+import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,8 @@ def ranker(tmp_path: Path) -> ModelPaths:
 @pytest.fixture
 def artifacts(tmp_path: Path) -> list[str]:
     """Options that name what the stand-ins take for a TorchScript file and a SavedModel."""
-    (tmp_path / "model.pt").touch()
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr("model/constants.pkl", b"")
     (tmp_path / "saved").mkdir()
     return ["--from-torchscript", str(tmp_path / "model.pt"), "--from-saved-model", str(tmp_path / "saved")]
 
@@ -74,14 +77,16 @@ def test_it_says_where_the_version_lies_and_what_comes_next(
     monkeypatch.chdir(paths.repository.parent)
     relative = ModelPaths(Path(paths.repository.name), paths.model)
     first = publish(relative, "--weights", str(own_weights)).stdout.splitlines()
-    assert first[-3:] == [
+    assert first[-2:] == [
         f"mnist 3: made live in {paths.repository}",
         f"published {paths.version(3).root} in a new repository: serve it with TWINSERVE_REPOSITORY={paths.repository}",
-        "next: twinserve promote mnist 3",
-    ]
+    ], "it is live already: nothing comes next"
     second = publish(relative, "--weights", str(own_weights)).stdout
     assert second.endswith(f"\npublished {paths.version(4).root}\nnext: twinserve promote mnist 4\n")
     assert "live" not in second
+    paths.live.write_bytes(b"{")
+    third = publish(relative, "--weights", str(own_weights))
+    assert (third.exit_code, third.stdout.splitlines()[-1]) == (0, "next: twinserve promote mnist 5")
 
 
 def test_a_model_of_several_inputs_and_outputs(ranker: ModelPaths, artifacts: list[str], described: list[str]) -> None:
@@ -220,6 +225,31 @@ def test_what_is_not_enough_is_refused_and_leaves_nothing(
     assert refused.exit_code == 1
     assert said in refused.stderr
     assert not ranker.root.exists() or names_in(ranker) == set()
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("model/data.pkl", "is no TorchScript file, but a state dict or a model that torch.save has pickled"),
+        ("model/weights", "is an archive, but no TorchScript file"),
+        (b"junk", "is no TorchScript file, which is a zip archive"),
+        (b"", "is no TorchScript file, which is a zip archive"),
+        (pickle.dumps(0x1950A86A20F9469CFC6C, 2), "that torch.save has pickled"),  # what it wrote first before 1.6
+    ],
+)
+def test_what_is_no_torchscript_is_called_so(
+    ranker: ModelPaths, artifacts: list[str], described: list[str], tmp_path: Path, entry: str | bytes, said: str
+) -> None:
+    if isinstance(entry, bytes):
+        (tmp_path / "model.pt").write_bytes(entry)
+    else:
+        with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+            archive.writestr(entry, b"")
+    refused = publish(ranker, *artifacts, *described)
+    assert refused.exit_code == 1
+    assert said in refused.stderr
+    assert "make one with `torch.jit.script(model).save(path)`" in refused.stderr
+    assert names_in(ranker) == set()
 
 
 def test_a_model_with_bytes_is_for_tensorflow_alone(ranker: ModelPaths, artifacts: list[str], tmp_path: Path) -> None:

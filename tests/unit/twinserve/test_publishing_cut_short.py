@@ -78,7 +78,7 @@ def test_an_interrupted_publisher_cleans_up(paths: ModelPaths, own_weights: Path
         wait_until((paths.root / "started").exists, 30, "an exporter has started")
         publisher.send_signal(signal.SIGINT)
         _, said = publisher.communicate(timeout=30)
-    assert (publisher.returncode, said) == (1, "twinserve: interrupted; nothing was published\n")
+    assert (publisher.returncode, said) == (130, "twinserve: interrupted; nothing was published\n")
     assert names_in(paths) == {"gate", "started"}
     assert exporters_of(paths) == []
 

@@ -25,6 +25,8 @@ def test_it_prepares_what_containers_share(
     monkeypatch.setattr(
         shipped, "publish_versions", lambda where, model, versions, say: asked.append((where, versions))
     )
+    for version in (1, 2, 3, 10):
+        (home / "models" / "mnist" / str(version)).mkdir(parents=True)
     assert shipped.main() == 0
     assert asked == [(home / "models", [1, 2])]
     assert (home / "models" / TORCHSERVE_STORE).is_dir()
@@ -33,7 +35,7 @@ def test_it_prepares_what_containers_share(
     made = token.read_bytes()
     assert shipped.main() == 0, "a second time there is nothing to make"
     assert token.read_bytes() == made
-    assert f"versions 1, 2 are published in {home / 'models'}" in capsys.readouterr().out
+    assert f"versions 1, 2, 3, 10 are published in {home / 'models'}" in capsys.readouterr().out
 
 
 def test_a_failure_is_told_and_fails(
