@@ -40,6 +40,7 @@ def test_who_ends_with_it_is_told() -> None:
         assert not is_alive(child)
 
 
+@pytest.mark.long
 def test_who_outlives_it_is_an_error_and_is_killed() -> None:
     with parent_of(SURVIVOR) as process:
         [child] = psutil.Process(process.pid).children()

@@ -115,6 +115,7 @@ def test_a_killed_worker_ends_its_client_with_the_signal_in_its_status(stand: St
         assert end(client) == 128 + signal.SIGKILL
 
 
+@pytest.mark.long
 def test_everything_ends_when_torchserve_has_ended(stand: Stand) -> None:
     with stand.start(WAITING) as client:
         worker = waiting_worker(client)
@@ -125,6 +126,7 @@ def test_everything_ends_when_torchserve_has_ended(stand: Stand) -> None:
         assert end(client) != 0
 
 
+@pytest.mark.long
 def test_workers_die_with_a_killed_fork_server_and_the_next_one_does_without(stand: Stand) -> None:
     with stand.start(WAITING) as client:
         worker = waiting_worker(client)

@@ -11,6 +11,7 @@ import pytest
 from workers.torch.host_folder import host_folder
 
 
+@pytest.mark.long
 def test_each_host_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
     for name in ("one", "two"):

@@ -24,6 +24,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.long
 def test_a_familys_use_is_told_by_parent_and_children_and_stop_ends_all(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "family.log"
     machine_before = machine_cpu_s()

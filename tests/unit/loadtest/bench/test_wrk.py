@@ -70,6 +70,7 @@ def test_the_command_names_script_and_requests() -> None:
     assert SCRIPT.is_file()
 
 
+@pytest.mark.long
 def test_wrk_itself_runs_the_script(tmp_path: Path) -> None:
     program = shutil.which("wrk")
     if program is None:

@@ -112,6 +112,7 @@ def test_ctrl_c_tells_what_there_is(
     assert (told.exit_code, told.stdout, told.stderr) == (130, out, err)
 
 
+@pytest.mark.long
 def test_locust_itself_prints_nothing_at_ctrl_c() -> None:
     program = (
         "import os, signal, gevent; from loadtest.scenarios.run import register; register()\n"
