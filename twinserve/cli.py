@@ -18,7 +18,7 @@ from contracts.addresses import Ports
 from twinserve.client import CallError
 from twinserve.compare_command import compare
 from twinserve.docker_daemon import DockerFailed
-from twinserve.known_variables import unread
+from twinserve.known_variables import misspelt
 from twinserve.loadtest_command import loadtest
 from twinserve.options import INTERRUPTED, Commands, Engine, Json, JsonLines, Url, fail, gateway
 from twinserve.places import Places, environment
@@ -100,7 +100,7 @@ def up(
         sys.stdout.flush()
 
     try:
-        for warning in unread(environment()):
+        for warning in misspelt(environment()):
             say(warning)
         places = Places.from_environment(environment())
         code = run_up(places, Ports.from_environment(environment()), engines_in, timeout_s, say)

@@ -1,4 +1,4 @@
-"""TWINSERVE_… variables that nothing reads, which are mostly misspelt ones.
+"""TWINSERVE_… variables that nothing reads because they are misspelt.
 
 Those that are read are found in the sources, the compose files among them: they belong to packages that know nothing of
 each other, and a list beside them would fall behind.
@@ -21,11 +21,15 @@ _BY_ENGINE = re.compile(rf"{_PREFIX}{{engine\.upper\(\)}}(_[A-Z0-9_]+)")
 _SIMILAR = 0.75
 
 
-def unread(environment: Mapping[str, str]) -> list[str]:
-    """A line for each variable that is set and not read, with the name that it might be meant to have."""
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """A line for each variable that is set and not read, with the name that it is probably meant to have.
+
+    One that is like none of ours is somebody else's: the tests have theirs, for example.
+    """
     given = [name for name in sorted(environment) if name.startswith(_PREFIX)]
     known = known_variables() if given else frozenset()
-    return [_line(name, known) for name in given if name not in known]
+    meant = {name: _nearest(name, known) for name in given if name not in known}
+    return [f"{name} is set, but nothing reads it: is {near} meant?" for name, near in meant.items() if near]
 
 
 def known_variables() -> frozenset[str]:
@@ -46,7 +50,7 @@ def _fields(source: Path) -> list[str]:
     return [f"{_PREFIX}{line.target.id.upper()}" for line in lines if isinstance(line.target, ast.Name)]
 
 
-def _line(name: str, known: frozenset[str]) -> str:
+def _nearest(name: str, known: frozenset[str]) -> str:
     endings = {other.removeprefix(_PREFIX) for other in known}
     near = difflib.get_close_matches(name.removeprefix(_PREFIX), sorted(endings), 1, _SIMILAR)
-    return f"{name} is set, but nothing reads it" + (f": is {_PREFIX}{near[0]} meant?" if near else "")
+    return f"{_PREFIX}{near[0]}" if near else ""
