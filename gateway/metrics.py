@@ -3,6 +3,8 @@
 With several gateway processes (PROMETHEUS_MULTIPROC_DIR is set) any of them answers for all: prometheus_client keeps
 the values in files then, and adds them up. What requests add is moved there whenever an engine is probed, so what one
 process tells of another is up to a probe interval old.
+
+`Metrics.__init__` is long because it is the list of them: each once, with its name, text and labels.
 """
 
 import os

@@ -83,7 +83,7 @@ class Orphans:
 def ended(rollout: Rollout, live: int, is_last: bool, why: str) -> Rollout:
     """How an orphan ended, by the version that is live now: that tells only of the last rollout of the model.
 
-    `why` nobody knows more.
+    `why` is the reason of one that failed.
     """
     if live == rollout.version and is_last:
         return records.done(rollout)

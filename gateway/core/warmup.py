@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.core.agreement import Tolerance, find_difference
-from gateway.core.errors import EngineUnreachable, ServingError
+from gateway.core.errors import EngineUnreachable, ServingError, VersionLost
 from gateway.core.lifecycle import LaneKey, States
 from gateway.core.messages import EngineBatch
 from gateway.core.ports import Engine, Observed, Repository, VersionState
@@ -143,7 +143,7 @@ class Warmups:
             return _Verdict(str(error), True, loop.time())
         except ServingError as error:
             # Not even a broken connection speaks for certain against the engine: this version may kill its worker.
-            is_of_endpoint = isinstance(error, EngineUnreachable)
+            is_of_endpoint = isinstance(error, EngineUnreachable) and not isinstance(error, VersionLost)
             return _Verdict(f"its warm-up failed: {error.message}", False, loop.time(), is_of_endpoint)
         except Exception as error:
             log.exception("the warm-up of %s broke", key)

@@ -10,7 +10,7 @@ from gateway.core.canary import CanaryLimits
 from gateway.core.counts import Counts
 from gateway.core.errors import Conflict, InvalidRequest, NotFound, ServingError
 from gateway.core.plan import Plan
-from gateway.core.ports import PeerReport
+from gateway.core.ports import PeerReport, VersionState
 from gateway.core.published import PublishedVersion
 from tests.unit.gateway.adder import ADDER
 from tests.unit.gateway.wired_core import Platform, send, until
@@ -57,15 +57,21 @@ async def test_a_version_is_unloaded_only_when_the_engine_was_told(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = platform.engines["torchserve"]
-    serve = slow.serve
+    serve, is_told, may_do = slow.serve, asyncio.Event(), asyncio.Event()
 
     async def serve_late(desired: Mapping[str, frozenset[int]]) -> None:
         if 2 not in desired["adder"]:
-            await asyncio.sleep(0.3)  # an engine that takes its time to be told
+            is_told.set()
+            await may_do.wait()
         await serve(desired)
 
     monkeypatch.setattr(slow, "serve", serve_late)
-    record = await platform.promote(3, keep=0)
+    promote = asyncio.create_task(platform.promote(3, keep=0))
+    await asyncio.wait_for(is_told.wait(), 10)
+    assert platform.keeper.observed["torchserve"]["adder", 2].state is VersionState.UNLOADING
+    assert not promote.done()
+    may_do.set()
+    record = await promote
     assert (record.state, record.reason) == ("done", "")
     assert await platform.held("torchserve") == {3}
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from gateway.core import arrival
-from gateway.core.errors import EngineFailed, EngineRejected, EngineUnreachable, VersionLost
+from gateway.core.errors import EngineFailed, EngineRejected, EngineUnreachable, ServingError, VersionLost
 from gateway.core.messages import EngineBatch
 from gateway.core.tensors import Tensor
 from gateway.engines.fake import Answer, FakeEngine
@@ -121,10 +121,13 @@ async def test_a_replica_that_stays_and_fails_ends_the_promote_after_a_while(
     assert (await one_by_one.ask()).version == 2
 
 
-async def test_what_the_engine_itself_refuses_ends_the_promote_at_once(one_by_one: Platform) -> None:
+@pytest.mark.parametrize("error", [EngineRejected, VersionLost])
+async def test_what_an_endpoint_that_is_there_says_ends_the_promote_at_once(
+    one_by_one: Platform, error: type[ServingError]
+) -> None:
     def refusing(batch: EngineBatch) -> Mapping[str, Tensor]:
         if batch.version == 3:
-            raise EngineRejected("it does not like version 3")
+            raise error("it does not like version 3")
         return add(batch)
 
     one_by_one.engines[B].answer = refusing
